@@ -1,0 +1,48 @@
+/* Accounted memory: everything that scales with the model comes from here, by kind.
+ *
+ * The blocks are anonymous mappings, so that mem_free() returns the bytes to the system at once
+ * (free() may keep them). The counters per kind feed the governor and the metrics. Small
+ * control-plane memory is plain malloc.
+ *
+ * A `struct mem` is made once in a main and passed down: there is no global. It is safe to use
+ * from any thread. mem_forbid() marks the calling thread: an allocation while it is set is a
+ * programming error (it would put page faults into the token loop). */
+#ifndef EBB_CORE_MEM_H
+#define EBB_CORE_MEM_H
+
+#include "core/defs.h"
+
+enum mem_kind {
+    MEM_SLAB,    /* weights */
+    MEM_KV,      /* KV cache */
+    MEM_SCRATCH, /* activations, logits, staging */
+    MEM_PACKER,  /* source weights, moments: ebb-pack only */
+};
+enum { MEM_KIND_COUNT = MEM_PACKER + 1 };
+
+struct mem;
+
+/* 0 or -ENOMEM. */
+int mem_create(struct mem **ret) MUST_CHECK;
+/* Every block must have been freed. Accepts NULL. */
+void mem_destroy(struct mem *m);
+
+/* Zeroed, page-aligned (so also 64-byte aligned) block; NULL if there is no memory or bytes is 0.
+ * Owned by the caller until mem_free() with the same kind and size. */
+void *mem_alloc(struct mem *m, enum mem_kind kind, size_t bytes) MUST_CHECK;
+/* Unmaps at once. Accepts NULL. */
+void mem_free(struct mem *m, enum mem_kind kind, void *p, size_t bytes);
+
+/* Bytes held now, rounded up to pages, of one kind. */
+uint64_t mem_bytes(const struct mem *m, enum mem_kind kind);
+const char *mem_kind_name(enum mem_kind kind);
+
+/* Tests: the n-th mem_alloc() from now fails (n >= 1), and with `forever` all later ones too;
+ * 0 switches it off. */
+void mem_fail_at(struct mem *m, unsigned n, bool forever);
+
+/* Between the two calls mem_alloc() on this thread aborts, naming `what` (a string literal). */
+void mem_forbid(const char *what);
+void mem_permit(void);
+
+#endif

@@ -1,0 +1,51 @@
+/* Writes a pack: temporary name, fsync, rename, fsync of the folder; never a half pack under the
+ * final name. The extents are written one at a time in any order (memory stays at one unit), the
+ * header last. Byte-identical for the same calls. Thread: one at a time. */
+#ifndef EBB_CORE_PACK_WRITE_H
+#define EBB_CORE_PACK_WRITE_H
+
+#include "core/defs.h"
+#include "core/pack.h"
+
+struct err;
+struct gguf;
+struct pack_writer;
+
+struct pack_ladder_in {
+    const char *name;
+    const struct ladder_step *steps;
+    uint32_t n_steps;
+};
+
+struct pack_score_in {
+    const char *key; /* "ebb.importance.lsaq" */
+    const float *v;  /* [n_units] */
+};
+
+/* What goes into the header; everything is borrowed during pack_writer_finish(). */
+struct pack_meta {
+    const char *source_sha256; /* 64 hex digits */
+    const char *source_name;   /* file name without folder */
+    const char *calibration;   /* one line */
+    const struct pack_score_in *scores;
+    size_t n_scores;
+    const struct pack_ladder_in *ladders;
+    size_t n_ladders;
+};
+
+/* Creates `path`.tmp.<pid> (removing stale ones of dead writers) under a lock on it, so that a
+ * second packer on the same output is refused with -EBUSY. `src` supplies the metadata to carry
+ * over and must outlive the writer. */
+int pack_writer_create(const char *path, const struct gguf *src, const struct model_hparams *h,
+                       struct pack_writer **ret, struct err *e) MUST_CHECK;
+/* Writes one whole extent (bytes as pack_unit_layout() or, for CORE and EMBD, the natural size;
+ * padding is added). Each extent exactly once. 0, -EINVAL or the system's error. */
+int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit, const void *data,
+                       uint64_t bytes, struct err *e) MUST_CHECK;
+/* Writes the header, fsyncs, renames. The writer is used up either way; destroy it. */
+int pack_writer_finish(struct pack_writer *w, const struct pack_meta *meta,
+                       struct err *e) MUST_CHECK;
+/* Removes the temporary file unless finished. Accepts NULL. */
+void pack_writer_destroy(struct pack_writer *w);
+
+#endif

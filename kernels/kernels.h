@@ -1,0 +1,107 @@
+/* The arithmetic of ebb: pure functions on the caller's memory, behind one table.
+ *
+ * kern_init() fills the table with the readable reference and then lets the ladder of the CPU's
+ * family replace entries; two tables can live in one process, so tests compare them and
+ * `flags` limits them. Nothing here allocates, fails, keeps state or knows a file.
+ *
+ * Exactness. Integer sums are the same everywhere, and the float operations of the matrix
+ * products are defined one by one (below, fused multiply-adds written out), so gemv_* and gemm_*
+ * give the same bits on every ISA, for any batch size and any split of the rows. The other float
+ * kernels give the same bits for any batch and thread count on one ISA, and stay within the bound
+ * stated at each of them against the reference.
+ *
+ * Alignment: the arrays of struct kern_planes are 64-byte aligned; everything else needs only the
+ * alignment of its element type. Buffers are not read or written past what is stated. */
+#ifndef EBB_KERNELS_KERNELS_H
+#define EBB_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/planes.h"
+
+/* A batch of activation vectors in int8, one after the other; G = n_in / 32 groups each.
+ * x[t][i] ~ scale[t][g] * q[t][i], g = i / 32. Written by kern_quant_acts_fn. */
+struct kern_acts {
+    int8_t *q;     /* [n_tok][n_in], -121..121 */
+    float *scale;  /* [n_tok][G] */
+    int32_t *qsum; /* [n_tok][G], sum of q over the group */
+    float *psum;   /* [n_tok][G], scale * (float)qsum, rounded once */
+};
+
+/* Quantises n_tok vectors x[t][n_in] (distance ldx floats) into `ret`.
+ * scale = amax / 121, q = nearest-even integer of x * (121 / amax); amax 0 gives zeros.
+ * Bit-exact on every ISA for finite x. Non-finite x: unspecified q, but no trap, no overrun. */
+typedef void kern_quant_acts_fn(const float *x, size_t ldx, uint32_t n_in, uint32_t n_tok,
+                                const struct kern_acts *ret);
+
+/* y[t][8*rt .. 8*rt+7] for row tiles rt in [rt0, rt1) and tokens t in [0, n_tok); ldy in floats.
+ * Writes whole row tiles: each y[t] has room for n_out rounded up to 8. Exactly, per row:
+ *   acc = 0, off = 0; for g = 0 .. G-1:
+ *       isum = sum over the group of code * q  (int32; code = t, or 8t + l - 8 in the full reading)
+ *       acc = fma(scale[g], (float)(sc * isum), acc);  off = fma(psum[g], (float)mn, off)
+ *   y = fma(-M, off, D' * acc), D' = D, or D / 8 in the full reading
+ * with every operation in binary32, round to nearest even. */
+typedef void kern_mul_fn(const struct kern_planes *w, const struct kern_acts *x, uint32_t n_tok,
+                         float *y, size_t ldy, uint32_t rt0, uint32_t rt1);
+
+/* One row of a matrix as floats, in the reading that w->low allows: ret[n_in]. */
+typedef void kern_row_fn(const struct kern_planes *w, uint32_t row, float *ret);
+
+/* ret[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i]. ret may be x. Relative bound 1e-5 of max|ret|. */
+typedef void kern_rmsnorm_fn(const float *x, const float *gain, uint32_t n, float eps, float *ret);
+
+/* Rotates pairs (2i, 2i+1) of each of n_heads heads in place (GGUF llama order, interleaved):
+ * cos_sin[2*i] = cos, cos_sin[2*i+1] = sin, i < rope_dim/2; inputs beyond rope_dim are left alone. */
+typedef void kern_rope_fn(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rope_dim,
+                          const float *cos_sin);
+
+/* One query head over n_pos cached positions, keys and values as fp16, `stride` elements apart:
+ *   s[p] = scale * sum q*k[p];  ret = sum softmax(s)[p] * v[p]
+ * scratch: n_pos floats. head_dim a multiple of 8, <= 256. Absolute bound 1e-4 of max|v|. */
+typedef void kern_attn_fn(const float *q, const uint16_t *k, const uint16_t *v, size_t stride,
+                          uint32_t n_pos, uint32_t head_dim, float scale, float *scratch, float *ret);
+
+/* ret[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. ret may be either input. Relative bound 1e-6. */
+typedef void kern_silu_mul_fn(const float *gate, const float *up, uint32_t n, float *ret);
+
+/* float -> fp16, round to nearest even, overflow to infinity, NaN stays NaN. Exact. */
+typedef void kern_to_f16_fn(const float *x, uint32_t n, uint16_t *ret);
+
+/* In place: x[i] -= log(sum(exp(x))). Returns that log-sum. Absolute bound 1e-5. */
+typedef float kern_log_softmax_fn(float *x, uint32_t n);
+
+struct kern_ops {
+    const char *name;   /* of the best variant in use: "ref", "avx2", "avx512vnni", "neon", "dotprod" */
+    kern_quant_acts_fn *quant_acts;
+    kern_mul_fn *gemv_high, *gemv_full; /* n_tok is 1 */
+    kern_mul_fn *gemm_high, *gemm_full; /* any n_tok */
+    kern_row_fn *row;
+    kern_rmsnorm_fn *rmsnorm;
+    kern_rope_fn *rope;
+    kern_attn_fn *attn;
+    kern_silu_mul_fn *silu_mul;
+    kern_to_f16_fn *to_f16;
+    kern_log_softmax_fn *log_softmax;
+};
+
+enum kern_cpu_flag {
+    KERN_AVX2 = 1 << 0, /* AVX2, FMA and F16C, and the OS saves YMM */
+    KERN_AVX512VNNI = 1 << 1, /* F, BW, VL, VNNI, and the OS saves ZMM */
+    KERN_NEON = 1 << 2,
+    KERN_DOTPROD = 1 << 3,
+};
+
+/* What this CPU and system can run. */
+unsigned kern_cpu_flags(void);
+
+/* Name of one flag ("avx2", ...), NULL if unknown; for `--cpu=` and logs. */
+const char *kern_cpu_flag_name(unsigned flag);
+
+/* Fills *ops for a CPU with `flags` (a subset of kern_cpu_flags(); 0 = the reference). */
+void kern_init(struct kern_ops *ops, unsigned flags);
+
+/* Exact fp16 -> float, for everyone outside the kernels. */
+float kern_from_f16(uint16_t h);
+
+#endif
