@@ -16,27 +16,27 @@ enum { CONFIG_MAX_FILE_BYTES = 64 << 10, CONFIG_MAX_STR = 256, CONFIG_SUN_PATH_M
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct config {
-    char model_path[CONFIG_MAX_STR];        /* model.path: the .ebb file; required */
+    char model_path[CONFIG_MAX_STR]; /* model.path: the .ebb file; required */
 
     char socket_path[CONFIG_MAX_STR];       /* socket.path, /run/ebb/ebb.sock */
     char socket_admin_path[CONFIG_MAX_STR]; /* socket.admin_path, /run/ebb/admin.sock */
     char socket_group[CONFIG_MAX_STR];      /* socket.group, "" = leave */
     uint32_t socket_mode;                   /* socket.mode, octal, 0660 */
 
-    uint32_t serve_slots;          /* serve.slots: requests decoded together, 4 */
-    uint32_t serve_queue;          /* serve.queue: requests that may wait, 64 */
-    uint32_t serve_ctx;            /* serve.ctx: tokens a request may use, 2048 */
-    uint32_t serve_max_tokens;     /* serve.max_tokens: when the request names none, 512 */
-    uint32_t serve_threads;        /* serve.threads: 0 = one for each CPU */
-    uint32_t serve_prompt_chunk;   /* serve.prompt_chunk: prompt tokens of one step, 32 */
-    uint32_t serve_connections;    /* serve.connections, 128 */
-    uint64_t serve_body_bytes;     /* serve.body_limit, 1 MiB */
-    uint64_t serve_buffer_bytes;   /* serve.buffer_limit: unsent bytes of one client, 256 KiB */
-    uint64_t serve_header_us;      /* serve.header_timeout, 10s */
-    uint64_t serve_body_us;        /* serve.body_timeout, 30s */
-    uint64_t serve_idle_us;        /* serve.idle_timeout, 60s */
-    uint64_t serve_stall_us;       /* serve.stall_timeout: a client that does not read, 30s */
-    uint64_t serve_drain_us;       /* serve.drain_timeout: on SIGTERM, 20s */
+    uint32_t serve_slots;        /* serve.slots: requests decoded together, 4 */
+    uint32_t serve_queue;        /* serve.queue: requests that may wait, 64 */
+    uint32_t serve_ctx;          /* serve.ctx: tokens a request may use, 2048 */
+    uint32_t serve_max_tokens;   /* serve.max_tokens: when the request names none, 512 */
+    uint32_t serve_threads;      /* serve.threads: 0 = one for each CPU */
+    uint32_t serve_prompt_chunk; /* serve.prompt_chunk: prompt tokens of one step, 32 */
+    uint32_t serve_connections;  /* serve.connections, 128 */
+    uint64_t serve_body_bytes;   /* serve.body_limit, 1 MiB */
+    uint64_t serve_buffer_bytes; /* serve.buffer_limit: unsent bytes of one client, 256 KiB */
+    uint64_t serve_header_us;    /* serve.header_timeout, 10s */
+    uint64_t serve_body_us;      /* serve.body_timeout, 30s */
+    uint64_t serve_idle_us;      /* serve.idle_timeout, 60s */
+    uint64_t serve_stall_us;     /* serve.stall_timeout: a client that does not read, 30s */
+    uint64_t serve_drain_us;     /* serve.drain_timeout: on SIGTERM, 20s */
 
     char precision_ladder[64];     /* precision.ladder: lsaq */
     uint64_t memory_limit_bytes;   /* memory.limit: size or auto (CONFIG_AUTO_BYTES) */
@@ -48,7 +48,7 @@ struct config {
     char sense_root[CONFIG_MAX_STR]; /* sense.root: folder that holds proc/ and sys/, "/" */
     uint64_t sense_interval_us;      /* sense.interval, 100ms */
 
-    enum log_level log_level;        /* log.level: error warn info debug */
+    enum log_level log_level; /* log.level: error warn info debug */
 };
 
 /* Defaults for every key (model.path empty). */

@@ -10,9 +10,9 @@ struct err;
 struct bytes {
     const uint8_t *data; /* borrowed, for the life of the cursor */
     size_t size;
-    size_t pos;        /* <= size */
-    bool bad;          /* an access went past the end, or bytes_fail() was called */
-    size_t bad_at;     /* offset of the first bad access */
+    size_t pos;    /* <= size */
+    bool bad;      /* an access went past the end, or bytes_fail() was called */
+    size_t bad_at; /* offset of the first bad access */
 };
 
 void bytes_init(struct bytes *b, const void *data, size_t size);

@@ -26,10 +26,10 @@ struct engine_opts {
 };
 
 struct engine_row {
-    struct kv *kv;     /* capacity > pos */
+    struct kv *kv; /* capacity > pos */
     uint32_t pos;
-    uint32_t token;    /* < n_vocab */
-    float *logits;     /* NULL, or room for n_vocab rounded up to 8 floats */
+    uint32_t token; /* < n_vocab */
+    float *logits;  /* NULL, or room for n_vocab rounded up to 8 floats */
 };
 
 /* All pointers are borrowed for the engine's life. `core` is the core extent's slab data. */

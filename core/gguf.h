@@ -13,14 +13,34 @@ struct err;
 struct gguf;
 
 enum gguf_type { /* of a value; numbers are the file's */
-    GGUF_U8 = 0, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32,
-    GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+                 GGUF_U8 = 0,
+                 GGUF_I8,
+                 GGUF_U16,
+                 GGUF_I16,
+                 GGUF_U32,
+                 GGUF_I32,
+                 GGUF_F32,
+                 GGUF_BOOL,
+                 GGUF_STRING,
+                 GGUF_ARRAY,
+                 GGUF_U64,
+                 GGUF_I64,
+                 GGUF_F64,
 };
 
 enum gguf_tensor_type { /* numbers are the file's; others are refused by name or number */
-    GGUF_T_F32 = 0, GGUF_T_F16 = 1, GGUF_T_Q4_0 = 2, GGUF_T_Q4_1 = 3, GGUF_T_Q5_0 = 6,
-    GGUF_T_Q5_1 = 7, GGUF_T_Q8_0 = 8, GGUF_T_Q4_K = 12, GGUF_T_Q5_K = 13, GGUF_T_Q6_K = 14,
-    GGUF_T_I8 = 24, GGUF_T_BF16 = 30,
+                        GGUF_T_F32 = 0,
+                        GGUF_T_F16 = 1,
+                        GGUF_T_Q4_0 = 2,
+                        GGUF_T_Q4_1 = 3,
+                        GGUF_T_Q5_0 = 6,
+                        GGUF_T_Q5_1 = 7,
+                        GGUF_T_Q8_0 = 8,
+                        GGUF_T_Q4_K = 12,
+                        GGUF_T_Q5_K = 13,
+                        GGUF_T_Q6_K = 14,
+                        GGUF_T_I8 = 24,
+                        GGUF_T_BF16 = 30,
 };
 
 enum {
@@ -40,9 +60,10 @@ struct gguf_str {
 struct gguf_value {
     struct gguf_str key;
     enum gguf_type type;
-    enum gguf_type elem;  /* of an array */
-    uint64_t n;           /* elements of an array, else 1 */
-    const uint8_t *data;  /* raw value(s), little endian, not aligned; strings as u64 length + bytes */
+    enum gguf_type elem; /* of an array */
+    uint64_t n;          /* elements of an array, else 1 */
+    const uint8_t
+        *data; /* raw value(s), little endian, not aligned; strings as u64 length + bytes */
     size_t data_bytes;
     uint64_t file_offset; /* of `data` in the file */
 };
@@ -50,7 +71,7 @@ struct gguf_value {
 struct gguf_tensor {
     struct gguf_str name;
     enum gguf_tensor_type type;
-    uint32_t n_dims; /* 1..4 */
+    uint32_t n_dims;  /* 1..4 */
     uint64_t dims[4]; /* fastest first; unused ones are 1 */
     uint64_t n_elems;
     uint64_t offset; /* in the file */

@@ -40,8 +40,15 @@ struct gov_state {
     bool has_mem;
 };
 
-enum gov_reason { GOV_STEADY, GOV_START, GOV_LIMIT, GOV_OPERATOR, GOV_MEM_AVAILABLE, GOV_ROOM,
-                  GOV_MEM_UNKNOWN };
+enum gov_reason {
+    GOV_STEADY,
+    GOV_START,
+    GOV_LIMIT,
+    GOV_OPERATOR,
+    GOV_MEM_AVAILABLE,
+    GOV_ROOM,
+    GOV_MEM_UNKNOWN
+};
 const char *gov_reason_name(enum gov_reason r);
 
 struct gov_output {

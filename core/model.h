@@ -21,22 +21,29 @@ enum {
 
 struct model_hparams {
     uint32_t n_layers;
-    uint32_t n_embd;     /* multiple of 32 */
-    uint32_t n_ff;       /* multiple of 32 */
+    uint32_t n_embd; /* multiple of 32 */
+    uint32_t n_ff;   /* multiple of 32 */
     uint32_t n_heads;
     uint32_t n_kv_heads; /* divides n_heads */
-    uint32_t head_dim;   /* multiple of 8, <= MODEL_MAX_HEAD_DIM; n_heads * head_dim multiple of 32 */
-    uint32_t rope_dim;   /* even, <= head_dim */
+    uint32_t head_dim; /* multiple of 8, <= MODEL_MAX_HEAD_DIM; n_heads * head_dim multiple of 32 */
+    uint32_t rope_dim; /* even, <= head_dim */
     uint32_t n_vocab;
     uint32_t n_ctx_train;
     float rope_base;
     float norm_eps;
-    bool is_tied;        /* no `output.weight`: the token embedding is the output matrix */
+    bool is_tied; /* no `output.weight`: the token embedding is the output matrix */
 };
 
 /* Matrices of one layer, in the order of a unit's extents; the head unit has MODEL_HEAD alone. */
 enum model_mat {
-    MODEL_Q, MODEL_K, MODEL_V, MODEL_OUT, MODEL_GATE, MODEL_UP, MODEL_DOWN, MODEL_HEAD,
+    MODEL_Q,
+    MODEL_K,
+    MODEL_V,
+    MODEL_OUT,
+    MODEL_GATE,
+    MODEL_UP,
+    MODEL_DOWN,
+    MODEL_HEAD,
 };
 enum { MODEL_LAYER_MATS = MODEL_DOWN + 1, MODEL_MAT_COUNT = MODEL_HEAD + 1 };
 
@@ -61,7 +68,8 @@ int model_read_hparams(const struct gguf *g, bool is_source, struct model_hparam
 uint32_t model_n_units(const struct model_hparams *h);
 /* "layer 7", "head"; `buf` holds at least 16 bytes; returns buf. */
 const char *model_unit_name(const struct model_hparams *h, uint32_t unit, char *buf, size_t n);
-/* GGUF name of a matrix: "blk.7.attn_q.weight"; the head's is output.weight or token_embd.weight. */
+/* GGUF name of a matrix: "blk.7.attn_q.weight"; the head's is output.weight or token_embd.weight.
+ */
 const char *model_tensor_name(const struct model_hparams *h, uint32_t layer, enum model_mat mat,
                               char *buf, size_t n);
 void model_mat_shape(const struct model_hparams *h, enum model_mat mat, uint32_t *ret_n_out,

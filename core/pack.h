@@ -35,14 +35,19 @@ struct err;
 struct gguf;
 struct pack;
 
-enum { PACK_VERSION = 1, PACK_ALIGN = 16384, PACK_ARRAY_ALIGN = 64, PACK_DIR_BYTES = 16,
-       PACK_DIR_ENTRY_BYTES = 64 };
+enum {
+    PACK_VERSION = 1,
+    PACK_ALIGN = 16384,
+    PACK_ARRAY_ALIGN = 64,
+    PACK_DIR_BYTES = 16,
+    PACK_DIR_ENTRY_BYTES = 64
+};
 
 enum pack_part { PACK_CORE, PACK_EMBD, PACK_HIGH, PACK_LOW };
 
 struct pack_extent {
     enum pack_part part;
-    uint32_t unit;  /* of PACK_HIGH and PACK_LOW, else 0 */
+    uint32_t unit;   /* of PACK_HIGH and PACK_LOW, else 0 */
     uint64_t offset; /* in the file */
     uint64_t bytes;  /* multiple of PACK_ALIGN */
     uint64_t xxh3;
@@ -57,7 +62,8 @@ void pack_close(struct pack *p); /* accepts NULL */
 
 const struct gguf *pack_gguf(const struct pack *p); /* borrowed: the metadata, for the tokenizer */
 const struct model_hparams *pack_hparams(const struct pack *p);
-const char *pack_model_name(const struct pack *p); /* general.name made safe: [A-Za-z0-9._-]{1,64} */
+const char *
+pack_model_name(const struct pack *p); /* general.name made safe: [A-Za-z0-9._-]{1,64} */
 
 size_t pack_n_extents(const struct pack *p);
 const struct pack_extent *pack_extent_at(const struct pack *p, size_t i);

@@ -33,8 +33,8 @@ struct pager_action {
 };
 
 /* `l` is borrowed for the pager's life. Starts at `position`, everything resident as it says. */
-int pager_create(const struct ladder *l, uint32_t position, unsigned max_reads,
-                 struct pager **ret, struct err *e) MUST_CHECK;
+int pager_create(const struct ladder *l, uint32_t position, unsigned max_reads, struct pager **ret,
+                 struct err *e) MUST_CHECK;
 void pager_destroy(struct pager *p); /* accepts NULL */
 
 /* New target and the weight bytes allowed. Reads under way for steps above the target are

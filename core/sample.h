@@ -16,7 +16,10 @@ struct sample_params {
 struct sampler { /* caller's memory; opaque in use */
     struct sample_params params;
     uint64_t rng[4]; /* xoshiro256** */
-    struct sample_cand { float logit; uint32_t id; } cand[SAMPLE_MAX_TOP_K];
+    struct sample_cand {
+        float logit;
+        uint32_t id;
+    } cand[SAMPLE_MAX_TOP_K];
 };
 
 void sampler_init(struct sampler *s, const struct sample_params *p);

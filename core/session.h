@@ -34,7 +34,7 @@ struct session_token {
     uint64_t epoch;    /* of the plan that computed it */
     uint32_t position; /* of that plan */
     enum session_end end;
-    int code;          /* negative errno if SESSION_ERROR */
+    int code; /* negative errno if SESSION_ERROR */
 };
 
 /* Called on the inference thread for every token sampled (an end token too, with no text). After
@@ -47,7 +47,7 @@ struct session_params {
     uint32_t max_tokens;    /* >= 1 */
     struct sample_params sample;
     const struct stream *stops; /* copied; NULL = none */
-    bool ignore_end;        /* go on past end tokens (benchmarks, tests) */
+    bool ignore_end;            /* go on past end tokens (benchmarks, tests) */
 };
 
 struct session_usage {

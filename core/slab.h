@@ -9,10 +9,10 @@ struct err;
 struct mem;
 
 struct slab {
-    struct mem *mem;      /* borrowed for the slab's life */
+    struct mem *mem; /* borrowed for the slab's life */
     enum pack_part part;
     uint32_t unit;
-    void *data;           /* owned; extent->bytes */
+    void *data; /* owned; extent->bytes */
     uint64_t bytes;
 };
 

@@ -31,8 +31,8 @@ int tok_ids_push(struct tok_ids *ids, uint32_t id) MUST_CHECK; /* 0 or -ENOMEM *
  * like a special token is ordinary text unless `parse_special`. No BOS is added. Fails with -E2BIG
  * once more than max_ids would be appended (0 = no limit), so that a hostile prompt costs no more
  * than its length. 0, -E2BIG or -ENOMEM. */
-int tok_encode(const struct tok *t, const char *text, size_t n, bool parse_special,
-               size_t max_ids, struct tok_ids *ret) MUST_CHECK;
+int tok_encode(const struct tok *t, const char *text, size_t n, bool parse_special, size_t max_ids,
+               struct tok_ids *ret) MUST_CHECK;
 
 /* Bytes of one token (borrowed; *ret_n may be 0): its text, with byte-level coding undone. Control
  * tokens give "" unless `special`. */

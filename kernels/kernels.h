@@ -48,11 +48,13 @@ typedef void kern_mul_fn(const struct kern_planes *w, const struct kern_acts *x,
 /* One row of a matrix as floats, in the reading that w->low allows: ret[n_in]. */
 typedef void kern_row_fn(const struct kern_planes *w, uint32_t row, float *ret);
 
-/* ret[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i]. ret may be x. Relative bound 1e-5 of max|ret|. */
+/* ret[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i]. ret may be x. Relative bound 1e-5 of max|ret|.
+ */
 typedef void kern_rmsnorm_fn(const float *x, const float *gain, uint32_t n, float eps, float *ret);
 
 /* Rotates pairs (2i, 2i+1) of each of n_heads heads in place (GGUF llama order, interleaved):
- * cos_sin[2*i] = cos, cos_sin[2*i+1] = sin, i < rope_dim/2; inputs beyond rope_dim are left alone. */
+ * cos_sin[2*i] = cos, cos_sin[2*i+1] = sin, i < rope_dim/2; inputs beyond rope_dim are left alone.
+ */
 typedef void kern_rope_fn(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rope_dim,
                           const float *cos_sin);
 
@@ -60,7 +62,8 @@ typedef void kern_rope_fn(float *x, uint32_t n_heads, uint32_t head_dim, uint32_
  *   s[p] = scale * sum q*k[p];  ret = sum softmax(s)[p] * v[p]
  * scratch: n_pos floats. head_dim a multiple of 8, <= 256. Absolute bound 1e-4 of max|v|. */
 typedef void kern_attn_fn(const float *q, const uint16_t *k, const uint16_t *v, size_t stride,
-                          uint32_t n_pos, uint32_t head_dim, float scale, float *scratch, float *ret);
+                          uint32_t n_pos, uint32_t head_dim, float scale, float *scratch,
+                          float *ret);
 
 /* ret[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. ret may be either input. Relative bound 1e-6. */
 typedef void kern_silu_mul_fn(const float *gate, const float *up, uint32_t n, float *ret);
@@ -72,7 +75,8 @@ typedef void kern_to_f16_fn(const float *x, uint32_t n, uint16_t *ret);
 typedef float kern_log_softmax_fn(float *x, uint32_t n);
 
 struct kern_ops {
-    const char *name;   /* of the best variant in use: "ref", "avx2", "avx512vnni", "neon", "dotprod" */
+    const char
+        *name; /* of the best variant in use: "ref", "avx2", "avx512vnni", "neon", "dotprod" */
     kern_quant_acts_fn *quant_acts;
     kern_mul_fn *gemv_high, *gemv_full; /* n_tok is 1 */
     kern_mul_fn *gemm_high, *gemm_full; /* any n_tok */
@@ -86,7 +90,7 @@ struct kern_ops {
 };
 
 enum kern_cpu_flag {
-    KERN_AVX2 = 1 << 0, /* AVX2, FMA and F16C, and the OS saves YMM */
+    KERN_AVX2 = 1 << 0,       /* AVX2, FMA and F16C, and the OS saves YMM */
     KERN_AVX512VNNI = 1 << 1, /* F, BW, VL, VNNI, and the OS saves ZMM */
     KERN_NEON = 1 << 2,
     KERN_DOTPROD = 1 << 3,

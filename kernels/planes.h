@@ -23,12 +23,12 @@
 #include <stdint.h>
 
 enum {
-    PLANE_ROWS = 8,        /* rows of a row tile */
-    PLANE_GROUP = 32,      /* inputs of a group */
-    PLANE_ROW_BYTES = 32,  /* a row tile's D and M */
+    PLANE_ROWS = 8,         /* rows of a row tile */
+    PLANE_GROUP = 32,       /* inputs of a group */
+    PLANE_ROW_BYTES = 32,   /* a row tile's D and M */
     PLANE_SCALE_BYTES = 16, /* a tile's sc and mn */
     PLANE_TILE_BYTES = 128, /* a tile's codes in one plane */
-    PLANE_ACT_MAX = 121,   /* activations are -121..121: 2*135*121 < 2^15 */
+    PLANE_ACT_MAX = 121,    /* activations are -121..121: 2*135*121 < 2^15 */
 };
 
 /* One matrix held as planes. All pointers are borrowed from the slabs that hold the extents. */

@@ -31,9 +31,9 @@ const char *t_shared(const char *rel);
 /* A fresh folder under $TMPDIR, removed when the program ends. Lives until then. */
 const char *t_tmpdir(void);
 
-void t_fail(const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-bool t_check_int(const char *file, int line, const char *a_s, const char *b_s, int64_t a, int64_t b);
+void t_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool t_check_int(const char *file, int line, const char *a_s, const char *b_s, int64_t a,
+                 int64_t b);
 bool t_check_uint(const char *file, int line, const char *a_s, const char *b_s, uint64_t a,
                   uint64_t b);
 bool t_check_str(const char *file, int line, const char *a_s, const char *b_s, const char *a,
@@ -54,11 +54,11 @@ bool t_check_near(const char *file, int line, const char *a_s, const char *b_s, 
             t_stop();                                                                              \
         }                                                                                          \
     } while (0)
-#define CHECK_EQ(a, b)  ((void)t_check_int(__FILE__, __LINE__, #a, #b, (int64_t)(a), (int64_t)(b)))
+#define CHECK_EQ(a, b) ((void)t_check_int(__FILE__, __LINE__, #a, #b, (int64_t)(a), (int64_t)(b)))
 #define CHECK_EQU(a, b)                                                                            \
     ((void)t_check_uint(__FILE__, __LINE__, #a, #b, (uint64_t)(a), (uint64_t)(b)))
-#define CHECK_STR(a, b) ((void)t_check_str(__FILE__, __LINE__, #a, #b, a, b))
-#define CHECK_MEM(a, b, n) ((void)t_check_mem(__FILE__, __LINE__, #a, #b, a, b, n))
+#define CHECK_STR(a, b)         ((void)t_check_str(__FILE__, __LINE__, #a, #b, a, b))
+#define CHECK_MEM(a, b, n)      ((void)t_check_mem(__FILE__, __LINE__, #a, #b, a, b, n))
 #define CHECK_NEAR(a, b, bound) ((void)t_check_near(__FILE__, __LINE__, #a, #b, a, b, bound))
 /* A call must succeed; otherwise prints the error's message and ends the test. */
 #define REQUIRE_OK(call, e)                                                                        \
