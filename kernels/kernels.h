@@ -30,8 +30,9 @@ struct kern_acts {
 };
 
 /* Quantises n_tok vectors x[t][n_in] (distance ldx floats) into `ret`.
- * scale = amax / 121, q = nearest-even integer of x * (121 / amax); amax 0 gives zeros.
- * Bit-exact on every ISA for finite x. Non-finite x: unspecified q, but no trap, no overrun. */
+ * scale = amax / 121, q = nearest-even integer of x * (121 / amax); an amax of 0, or so small that
+ * 121 / amax is infinite, gives zeros. Bit-exact on every ISA for finite x. Non-finite x:
+ * unspecified q, but no trap, no overrun. */
 typedef void kern_quant_acts_fn(const float *x, size_t ldx, uint32_t n_in, uint32_t n_tok,
                                 const struct kern_acts *ret);
 
@@ -45,7 +46,8 @@ typedef void kern_quant_acts_fn(const float *x, size_t ldx, uint32_t n_in, uint3
 typedef void kern_mul_fn(const struct kern_planes *w, const struct kern_acts *x, uint32_t n_tok,
                          float *y, size_t ldy, uint32_t rt0, uint32_t rt1);
 
-/* One row of a matrix as floats, in the reading that w->low allows: ret[n_in]. */
+/* One row of a matrix as floats, in the reading that w->low allows: ret[n_in]. Bit-exact on every
+ * ISA: fma(D' * sc, code, -M * mn), where only the fma rounds. */
 typedef void kern_row_fn(const struct kern_planes *w, uint32_t row, float *ret);
 
 /* ret[i] = x[i] / sqrt(mean(x^2) + eps) * gain[i]. ret may be x. Relative bound 1e-5 of max|ret|.
@@ -60,18 +62,21 @@ typedef void kern_rope_fn(float *x, uint32_t n_heads, uint32_t head_dim, uint32_
 
 /* One query head over n_pos cached positions, keys and values as fp16, `stride` elements apart:
  *   s[p] = scale * sum q*k[p];  ret = sum softmax(s)[p] * v[p]
- * scratch: n_pos floats. head_dim a multiple of 8, <= 256. Absolute bound 1e-4 of max|v|. */
+ * scratch: n_pos floats, n_pos >= 1. head_dim a multiple of 8, <= 256. Absolute bound 1e-4 of
+ * max|v|. */
 typedef void kern_attn_fn(const float *q, const uint16_t *k, const uint16_t *v, size_t stride,
                           uint32_t n_pos, uint32_t head_dim, float scale, float *scratch,
                           float *ret);
 
-/* ret[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. ret may be either input. Relative bound 1e-6. */
+/* ret[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. ret may be either input.
+ * Bound 1e-6 * |ret| + 1e-36 * max(|up|, 1): where exp overflows, the result is as good as 0. */
 typedef void kern_silu_mul_fn(const float *gate, const float *up, uint32_t n, float *ret);
 
 /* float -> fp16, round to nearest even, overflow to infinity, NaN stays NaN. Exact. */
 typedef void kern_to_f16_fn(const float *x, uint32_t n, uint16_t *ret);
 
-/* In place: x[i] -= log(sum(exp(x))). Returns that log-sum. Absolute bound 1e-5. */
+/* In place: x[i] -= log(sum(exp(x))). Returns that log-sum. Absolute bound 1e-5
+ * for |x| <= 64, and in proportion to the largest |x| beyond. n >= 1. */
 typedef float kern_log_softmax_fn(float *x, uint32_t n);
 
 struct kern_ops {
