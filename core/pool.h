@@ -1,8 +1,8 @@
 /* Fork-join over chunks of work: the only file that creates compute threads.
  *
  * pool_run() hands out chunk numbers from a shared counter to the caller and the workers, so a
- * thread that loses its core costs its share and no more. Workers spin for a bounded time and then
- * wait on a futex; pool_sleep() tells them that no work is coming soon. */
+ * thread that loses its core costs its share and no more. Idle workers, and a caller that waits
+ * for the last chunks, spin for a bounded time and then wait on a futex. */
 #ifndef EBB_CORE_POOL_H
 #define EBB_CORE_POOL_H
 
@@ -17,15 +17,15 @@ typedef void (*pool_fn)(void *ud, uint32_t chunk);
 enum { POOL_MAX_THREADS = 64 };
 
 /* n_threads counts the caller: n_threads - 1 workers are made; 1 makes none. 0 = one for each CPU
- * this process may use. 0, -EINVAL, -ENOMEM or the system's error. */
+ * this process may use (at most POOL_MAX_THREADS). 0, -EINVAL, -ENOMEM or the system's error. */
 int pool_create(unsigned n_threads, struct pool **ret, struct err *e) MUST_CHECK;
 /* Joins the workers. Accepts NULL. */
 void pool_destroy(struct pool *p);
 unsigned pool_threads(const struct pool *p);
 
 /* Runs fn(ud, 0 .. n_chunks-1), each exactly once, and returns when all are done. What the caller
- * wrote before is seen by the workers, what they wrote by the caller after. Not reentrant; one
- * thread at a time. */
+ * wrote before is seen by the workers, what they wrote by the caller after. n_chunks < 2^31. Not
+ * reentrant; one thread at a time. */
 void pool_run(struct pool *p, pool_fn fn, void *ud, uint32_t n_chunks);
 
 #endif

@@ -1,0 +1,111 @@
+/* pool: every chunk once, results visible, sleeping and waking, many jobs in a row. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/err.h"
+#include "core/pool.h"
+#include "tests/t.h"
+
+enum { MAX_CHUNKS = 1000 };
+
+struct job {
+    uint32_t round;
+    uint32_t in[MAX_CHUNKS];
+    uint32_t out[MAX_CHUNKS]; /* plain on purpose: TSan checks the pool's ordering with it */
+    unsigned delay_us;
+};
+
+static void nap_us(unsigned us) {
+    struct timespec t = {0, (long)us * 1000};
+    nanosleep(&t, NULL);
+}
+
+static void add_round(void *ud, uint32_t chunk) {
+    struct job *j = ud;
+    j->out[chunk] += j->in[chunk] + j->round;
+    if (j->delay_us && chunk % 7 == 0) nap_us(j->delay_us);
+}
+
+static void run_jobs(unsigned n_threads, unsigned rounds, bool with_naps) {
+    struct pool *p;
+    struct err e = {0};
+    REQUIRE_OK(pool_create(n_threads, &p, &e), &e);
+    CHECK_EQU(pool_threads(p), n_threads);
+    static struct job j;
+    static uint32_t want[MAX_CHUNKS];
+    memset(&j, 0, sizeof(j));
+    memset(want, 0, sizeof(want));
+    uint64_t rng = t_seed();
+    for (unsigned r = 0; r < rounds; r++) {
+        uint32_t n = (uint32_t)(t_rand(&rng) % (r % 10 == 0 ? MAX_CHUNKS : 12));
+        j.round = r;
+        for (uint32_t i = 0; i < n; i++) {
+            j.in[i] = (uint32_t)t_rand(&rng);
+            want[i] += j.in[i] + r;
+        }
+        /* Long pauses put the workers, slow chunks the caller, to sleep on their futex. */
+        j.delay_us = with_naps && r % 16 == 1 ? 300 : 0;
+        if (with_naps && r % 16 == 5) nap_us(300);
+        pool_run(p, add_round, &j, n);
+    }
+    CHECK_MEM(j.out, want, sizeof(want));
+    pool_destroy(p);
+}
+
+static void one_thread_runs_inline(void) {
+    run_jobs(1, 50, false);
+}
+
+static void each_chunk_runs_once(void) {
+    run_jobs(2, 5000, false);
+    run_jobs(3, 5000, false);
+    run_jobs(8, 1000, false);
+}
+
+static void sleepers_are_woken(void) {
+    run_jobs(2, 200, true);
+    run_jobs(4, 200, true);
+}
+
+static void idle_pool_stops_at_once(void) {
+    for (unsigned i = 0; i < 20; i++) {
+        struct pool *p;
+        struct err e = {0};
+        REQUIRE_OK(pool_create(1 + i % 5, &p, &e), &e);
+        if (i % 2) nap_us(200);
+        pool_destroy(p);
+    }
+    pool_destroy(NULL);
+}
+
+static void default_is_one_per_cpu(void) {
+    struct pool *p;
+    struct err e = {0};
+    REQUIRE_OK(pool_create(0, &p, &e), &e);
+    CHECK(pool_threads(p) >= 1 && pool_threads(p) <= POOL_MAX_THREADS);
+    pool_destroy(p);
+}
+
+static void too_many_threads_are_refused(void) {
+    struct pool *p = NULL;
+    struct err e = {0};
+    CHECK_EQ(pool_create(POOL_MAX_THREADS + 1, &p, &e), -EINVAL);
+    CHECK(strstr(e.msg, "65 compute threads"));
+    CHECK(p == NULL);
+}
+
+static const struct t_case cases[] = {
+    {"one_thread_runs_inline", one_thread_runs_inline},
+    {"each_chunk_runs_once", each_chunk_runs_once},
+    {"sleepers_are_woken", sleepers_are_woken},
+    {"idle_pool_stops_at_once", idle_pool_stops_at_once},
+    {"default_is_one_per_cpu", default_is_one_per_cpu},
+    {"too_many_threads_are_refused", too_many_threads_are_refused},
+};
+
+int main(int argc, char **argv) {
+    return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+}
