@@ -36,7 +36,7 @@ static double uniform(uint64_t s[4]) {
     return (double)(xoshiro(s) >> 11) * 0x1p-53;
 }
 
-void sampler_init(struct sampler *s, const struct sample_params *p) {
+void sample_init(struct sampler *s, const struct sample_params *p) {
     s->params = *p;
     uint64_t state = p->seed;
     for (int i = 0; i < 4; i++) s->rng[i] = splitmix64(&state);
@@ -103,7 +103,7 @@ static uint32_t collect(struct sample_cand *cand, uint32_t k, const float *logit
     return n;
 }
 
-uint32_t sampler_pick(struct sampler *s, const float *logits, uint32_t n_vocab) {
+uint32_t sample_pick(struct sampler *s, const float *logits, uint32_t n_vocab) {
     const struct sample_params *p = &s->params;
     if (!(p->temperature > 0)) return pick_best(logits, n_vocab);
 

@@ -22,8 +22,8 @@ struct sampler { /* caller's memory; opaque in use */
     } cand[SAMPLE_MAX_TOP_K];
 };
 
-void sampler_init(struct sampler *s, const struct sample_params *p);
+void sample_init(struct sampler *s, const struct sample_params *p);
 /* Ties go to the lower id. NaN logits never win; if all are NaN, token 0. */
-uint32_t sampler_pick(struct sampler *s, const float *logits, uint32_t n_vocab);
+uint32_t sample_pick(struct sampler *s, const float *logits, uint32_t n_vocab);
 
 #endif

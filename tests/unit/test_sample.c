@@ -27,38 +27,38 @@ static uint32_t rank_of(const float *logits, uint32_t n, uint32_t id) {
 static void greedy_takes_the_first_best(void) {
     float logits[6] = {1, 7, -2, 7, NAN, 3};
     struct sampler s;
-    sampler_init(&s, &(struct sample_params){.top_p = 1});
-    CHECK_EQU(sampler_pick(&s, logits, 6), 1);
+    sample_init(&s, &(struct sample_params){.top_p = 1});
+    CHECK_EQU(sample_pick(&s, logits, 6), 1);
     logits[1] = NAN;
-    CHECK_EQU(sampler_pick(&s, logits, 6), 3);
+    CHECK_EQU(sample_pick(&s, logits, 6), 3);
     logits[0] = INFINITY;
-    CHECK_EQU(sampler_pick(&s, logits, 6), 0);
+    CHECK_EQU(sample_pick(&s, logits, 6), 0);
 }
 
 static void hostile_logits_are_safe(void) {
     float logits[40];
     for (int t = 0; t < 2; t++) {
         struct sampler s;
-        sampler_init(&s,
-                     &(struct sample_params){.temperature = (float)t, .top_p = 0.9f, .top_k = 8});
+        sample_init(&s,
+                    &(struct sample_params){.temperature = (float)t, .top_p = 0.9f, .top_k = 8});
         for (int i = 0; i < 40; i++) logits[i] = NAN;
-        CHECK_EQU(sampler_pick(&s, logits, 40), 0);
+        CHECK_EQU(sample_pick(&s, logits, 40), 0);
         logits[17] = -INFINITY;
-        CHECK_EQU(sampler_pick(&s, logits, 40), 17);
+        CHECK_EQU(sample_pick(&s, logits, 40), 17);
         logits[23] = INFINITY;
-        CHECK_EQU(sampler_pick(&s, logits, 40), 23);
+        CHECK_EQU(sample_pick(&s, logits, 40), 23);
         for (int i = 0; i < 40; i++) logits[i] = i % 3 ? NAN : -INFINITY;
-        for (int i = 0; i < 50; i++) CHECK_EQU(sampler_pick(&s, logits, 40) % 3, 0);
+        for (int i = 0; i < 50; i++) CHECK_EQU(sample_pick(&s, logits, 40) % 3, 0);
         for (int i = 0; i < 40; i++) logits[i] = i % 2 ? NAN : 3e38f;
-        for (int i = 0; i < 50; i++) CHECK_EQU(sampler_pick(&s, logits, 40) % 2, 0);
+        for (int i = 0; i < 50; i++) CHECK_EQU(sample_pick(&s, logits, 40) % 2, 0);
     }
 }
 
 static void nan_temperature_is_greedy(void) {
     float logits[4] = {0, 1, 2, 1};
     struct sampler s;
-    sampler_init(&s, &(struct sample_params){.temperature = NAN, .top_p = 1});
-    for (int i = 0; i < 20; i++) CHECK_EQU(sampler_pick(&s, logits, 4), 2);
+    sample_init(&s, &(struct sample_params){.temperature = NAN, .top_p = 1});
+    for (int i = 0; i < 20; i++) CHECK_EQU(sample_pick(&s, logits, 4), 2);
 }
 
 static void top_k_is_a_limit(void) {
@@ -70,11 +70,11 @@ static void top_k_is_a_limit(void) {
         uint32_t limit = ks[i] && ks[i] < SAMPLE_MAX_TOP_K ? ks[i] : SAMPLE_MAX_TOP_K;
         struct sampler s;
         /* So hot that every candidate is likely: the limit alone holds the worst ones back. */
-        sampler_init(&s, &(struct sample_params){
-                             .temperature = 1000, .top_p = 1, .top_k = ks[i], .seed = i});
+        sample_init(&s, &(struct sample_params){
+                            .temperature = 1000, .top_p = 1, .top_k = ks[i], .seed = i});
         uint32_t worst = 0;
         for (int n = 0; n < 2000; n++) {
-            uint32_t rank = rank_of(logits, N, sampler_pick(&s, logits, N));
+            uint32_t rank = rank_of(logits, N, sample_pick(&s, logits, N));
             worst = rank > worst ? rank : worst;
         }
         CHECK(worst < limit);
@@ -86,9 +86,9 @@ static void equal_logits_go_by_id(void) {
     static float logits[N];
     for (int i = 0; i < N; i++) logits[i] = i % 2 ? 1 : 0;
     struct sampler s;
-    sampler_init(&s, &(struct sample_params){.temperature = 1, .top_p = 1, .top_k = 10});
+    sample_init(&s, &(struct sample_params){.temperature = 1, .top_p = 1, .top_k = 10});
     for (int i = 0; i < 300; i++) {
-        uint32_t id = sampler_pick(&s, logits, N);
+        uint32_t id = sample_pick(&s, logits, N);
         CHECK(id % 2 == 1 && id < 20);
     }
 }
@@ -101,12 +101,12 @@ static void top_p_is_a_limit(void) {
         fill(logits, n, &rng);
         float top_p = (float)(1 + t_rand(&rng) % 99) / 100;
         struct sampler s;
-        sampler_init(&s, &(struct sample_params){
-                             .temperature = 1.5f, .top_p = top_p, .seed = (uint64_t)round});
+        sample_init(&s, &(struct sample_params){
+                            .temperature = 1.5f, .top_p = top_p, .seed = (uint64_t)round});
         double total = 0;
         for (uint32_t i = 0; i < n; i++) total += exp(logits[i] / 1.5);
         for (int k = 0; k < 100; k++) {
-            uint32_t id = sampler_pick(&s, logits, n);
+            uint32_t id = sample_pick(&s, logits, n);
             double before = 0; /* probability of everything that comes before the pick */
             for (uint32_t i = 0; i < n; i++)
                 if (logits[i] > logits[id] || (logits[i] == logits[id] && i < id))
@@ -121,10 +121,10 @@ static void tiny_top_p_is_greedy(void) {
     uint64_t rng = t_seed();
     fill(logits, N, &rng);
     struct sampler s, greedy;
-    sampler_init(&s, &(struct sample_params){.temperature = 2, .top_p = 1e-6f, .seed = 3});
-    sampler_init(&greedy, &(struct sample_params){.top_p = 1});
+    sample_init(&s, &(struct sample_params){.temperature = 2, .top_p = 1e-6f, .seed = 3});
+    sample_init(&greedy, &(struct sample_params){.top_p = 1});
     for (int i = 0; i < 20; i++)
-        CHECK_EQU(sampler_pick(&s, logits, N), sampler_pick(&greedy, logits, N));
+        CHECK_EQU(sample_pick(&s, logits, N), sample_pick(&greedy, logits, N));
 }
 
 static void frequencies_follow_the_softmax(void) {
@@ -133,10 +133,10 @@ static void frequencies_follow_the_softmax(void) {
     for (int round = 0; round < 3; round++) {
         float t = 0.5f + (float)round * 0.75f;
         struct sampler s;
-        sampler_init(&s, &(struct sample_params){
-                             .temperature = t, .top_p = 1, .seed = 1000 + (uint64_t)round});
+        sample_init(&s, &(struct sample_params){
+                            .temperature = t, .top_p = 1, .seed = 1000 + (uint64_t)round});
         unsigned count[IDS] = {0};
-        for (int i = 0; i < DRAWS; i++) count[sampler_pick(&s, logits, IDS)]++;
+        for (int i = 0; i < DRAWS; i++) count[sample_pick(&s, logits, IDS)]++;
         double total = 0, chi2 = 0;
         for (int i = 0; i < IDS; i++) total += exp((double)logits[i] / (double)t);
         for (int i = 0; i < IDS; i++) {
@@ -153,16 +153,16 @@ static void same_seed_same_tokens(void) {
     uint64_t rng = t_seed();
     struct sample_params p = {.temperature = 1, .top_p = 0.95f, .top_k = 50, .seed = 42};
     struct sampler a, b, c;
-    sampler_init(&a, &p);
-    sampler_init(&b, &p);
+    sample_init(&a, &p);
+    sample_init(&b, &p);
     p.seed = 43;
-    sampler_init(&c, &p);
+    sample_init(&c, &p);
     unsigned n_other = 0;
     for (int i = 0; i < 200; i++) {
         fill(logits, N, &rng);
-        uint32_t id = sampler_pick(&a, logits, N);
-        CHECK_EQU(sampler_pick(&b, logits, N), id);
-        n_other += sampler_pick(&c, logits, N) != id;
+        uint32_t id = sample_pick(&a, logits, N);
+        CHECK_EQU(sample_pick(&b, logits, N), id);
+        n_other += sample_pick(&c, logits, N) != id;
     }
     CHECK(n_other > 50);
 }
