@@ -12,7 +12,7 @@ struct err;
 bool dequant_block(enum gguf_tensor_type type, uint32_t *ret_elems, uint32_t *ret_bytes);
 
 /* n elements (a multiple of the block) from `src` into ret[n]. The type must be importable. */
-void dequant(enum gguf_tensor_type type, const void *src, size_t n, float *ret);
+void dequant_blocks(enum gguf_tensor_type type, const void *src, size_t n, float *ret);
 
 /* Rows [row0, row0 + n_rows) of a 2-D (or 1-D: one row) tensor into ret[n_rows * dims[0]].
  * 0, -ENOTSUP, -EINVAL, -EBADMSG (NaN or infinity in the weights, or a short file), -ENOMEM. */

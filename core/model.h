@@ -48,8 +48,8 @@ enum model_mat {
 enum { MODEL_LAYER_MATS = MODEL_DOWN + 1, MODEL_MAT_COUNT = MODEL_HEAD + 1 };
 
 /* Vectors that are always resident, f32, in this order in the pack's `core` extent:
- * per layer attn_norm [n_embd] and ffn_norm [n_embd], then output_norm [n_embd], then
- * rope_freqs [rope_dim / 2] (all ones if the source has none). */
+ * attn_norm of all layers, ffn_norm of all layers, output_norm, then rope_freqs (all ones if the
+ * source has none). */
 struct model_core {
     const float *attn_norm;   /* [n_layers][n_embd] */
     const float *ffn_norm;    /* [n_layers][n_embd] */
