@@ -47,6 +47,7 @@ struct config {
 
     char sense_root[CONFIG_MAX_STR]; /* sense.root: folder that holds proc/ and sys/, "/" */
     uint64_t sense_interval_us;      /* sense.interval, 100ms */
+    uint64_t sense_stale_us;         /* sense.stale: how long an old reading is believed, 5s */
 
     enum log_level log_level; /* log.level: error warn info debug */
 };
@@ -55,15 +56,15 @@ struct config {
 void config_defaults(struct config *ret);
 
 /* Parses text[n] over the defaults; `name` stands in messages ("ebb.yaml:3:7: ..."). Pure.
- * 0, -EINVAL (with file:line:column) or -ENOMEM. *ret is untouched on failure. */
+ * 0, -EINVAL (with file:line:column), -EFBIG or -ENOMEM. *ret is untouched on failure. */
 int config_parse(const char *name, const char *text, size_t n, struct config *ret,
                  struct err *e) MUST_CHECK;
 
 /* Reads and parses a regular file. Also -EFBIG and the system's errors. */
 int config_read(const char *path, struct config *ret, struct err *e) MUST_CHECK;
 
-/* The effective settings as YAML with a comment a key; owned by the caller (free()). NULL without
- * memory. */
+/* The effective settings as YAML with a comment a key, which parses back to the same settings;
+ * owned by the caller (free()). NULL without memory. */
 char *config_print(const struct config *c) MUST_CHECK;
 /* Markdown table of all keys for the README; as above. */
 char *config_table(void) MUST_CHECK;
