@@ -14,10 +14,11 @@ struct slab {
     uint32_t unit;
     void *data; /* owned; extent->bytes */
     uint64_t bytes;
+    struct slab *link; /* the list of slabs that the store will free; NULL elsewhere */
 };
 
-/* Allocates and fills by pack_read_extent(). 0, -ENOMEM or that function's errors. Blocks on the
- * disk. Thread: I/O worker, or any before the daemon serves. */
+/* Allocates and fills by pack_read_extent(); `x` is one of the pack's. 0, -ENOMEM or that
+ * function's errors. Blocks on the disk. Thread: I/O worker, or any before the daemon serves. */
 int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, struct slab **ret,
               struct err *e) MUST_CHECK;
 /* Returns the bytes to the system at once. Accepts NULL. */

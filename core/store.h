@@ -6,8 +6,11 @@
  * published plan uses any more is freed by the loop once the plan after it has been adopted, so
  * nothing is freed while it can still be read; there is no reference count to race with.
  *
- * Invariants (checked by DASSERT-like code in store.c):
- *  1 at most one plan is offered, one is adopted; every other plan is freed
+ * The room for plans is taken once, in store_create(): publishing never allocates, so that going
+ * down under memory pressure cannot fail.
+ *
+ * Invariants (checked by check_state() in store.c):
+ *  1 at most one plan is offered, one is being adopted and one is adopted; no other is alive
  *  2 epochs rise by one with every publication
  *  3 a slab is owned by the store from store_add() until store_reap() frees it
  *  4 the adopted plan's slabs are never freed */
@@ -41,14 +44,15 @@ int store_create(const struct model_hparams *h, struct store **ret, struct err *
 /* Thread: loop, after the inference thread is joined. Frees every plan and slab. Accepts NULL. */
 void store_destroy(struct store *s);
 
-/* Thread: loop. Puts a filled slab in the unit's place for its part (which must be empty) of the
- * next plan. Takes ownership on success. 0, -EBADMSG (its directory does not fit the model) or
- * -EINVAL (place taken). */
+/* Thread: loop. Puts a filled slab (PACK_HIGH or PACK_LOW) in the unit's place for its part (which
+ * must be empty) of the next plan; a unit's high slab comes before its low one. Takes ownership on
+ * success. 0, -EBADMSG (its directory does not fit the model) or -EINVAL (place taken, no such
+ * unit, no high slab yet). */
 int store_add(struct store *s, struct slab *slab, struct err *e) MUST_CHECK;
 /* Thread: loop. Leaves the unit's low plane out of the next plan; no-op if it has none. */
 void store_drop_low(struct store *s, uint32_t unit);
-/* Thread: loop. Publishes the next plan as `position`. Every unit must have its high slab.
- * 0 or -ENOMEM (then the plan in force stays). */
+/* Thread: loop. Publishes the next plan as `position`. 0, or -EINVAL if a unit has no high slab
+ * (then the plan in force stays). */
 int store_publish(struct store *s, uint32_t position, struct err *e) MUST_CHECK;
 /* Thread: loop. Frees what no thread can read any more; returns the bytes given back. */
 uint64_t store_reap(struct store *s);

@@ -1,0 +1,38 @@
+/* Slabs: the only weight memory there is. */
+#include "core/slab.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/err.h"
+#include "core/mem.h"
+
+int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, struct slab **ret,
+              struct err *e) {
+    int r;
+    struct slab *s = calloc(1, sizeof(*s));
+    if (!s) return err_set(e, -ENOMEM, "%s: no memory for its slab", x->name);
+    s->mem = m;
+    s->part = x->part;
+    s->unit = x->unit;
+    s->bytes = x->bytes;
+    s->data = mem_alloc(m, MEM_SLAB, x->bytes);
+    if (!s->data) {
+        r = err_set(e, -ENOMEM, "%s: no memory for its %llu bytes", x->name,
+                    (unsigned long long)x->bytes);
+        goto out;
+    }
+    r = pack_read_extent(p, x, s->data, e);
+    if (r < 0) goto out;
+    *ret = s;
+    s = NULL; /* passed to the caller */
+out:
+    slab_destroy(s);
+    return r;
+}
+
+void slab_destroy(struct slab *s) {
+    if (!s) return;
+    mem_free(s->mem, MEM_SLAB, s->data, s->bytes);
+    free(s);
+}

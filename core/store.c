@@ -1,0 +1,259 @@
+/* The hand-over of plans between the loop and the inference thread.
+ *
+ * A plan is in one of these states; the loop's ledger is `is_live`, the rest follows from two
+ * atomics:
+ *
+ *   free --store_publish()--> offered --store_adopt()--> adopted --next store_adopt()--> old
+ *    ^                          |                                                         |
+ *    +------ store_publish(), which takes an offer back -- free_old_plans() --------------+
+ *
+ *   offered   the `offered` slot points at it: whoever exchanges it out owns it
+ *   adopted   its epoch is `adopted_epoch`, or about to be
+ *   old       its epoch is below `adopted_epoch`: inference will never look at it again
+ *
+ * Room for four plans is enough. When a fifth would be built, the live ones can be: one adopted,
+ * one that inference has taken but not yet put its epoch down for, and one offered; the offer is
+ * taken back by the exchange, and inference cannot take a second one before it puts down the first.
+ *
+ * A slab is freed when neither the next plan nor any live plan names it. */
+#include "core/store.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/pack.h"
+#include "core/slab.h"
+
+enum { N_PLANS = 4 };
+
+/* What the next plan will say about one unit. */
+struct next_unit {
+    struct slab *high; /* owned */
+    struct slab *low;  /* owned */
+    struct kern_planes mats[MODEL_MAT_COUNT];
+};
+
+struct store {
+    /* Loop thread only. */
+    const struct model_hparams *h; /* borrowed */
+    uint32_t n_units;
+    struct next_unit *next;      /* owned, [n_units] */
+    struct plan *plans[N_PLANS]; /* owned */
+    bool is_live[N_PLANS];
+    struct slab *retired; /* owned, by `link`: not in `next`, perhaps in a live plan */
+    uint64_t epoch;       /* of the newest published plan */
+    uint64_t bytes;       /* of all slabs owned */
+    uint64_t next_bytes;  /* of those in `next` */
+
+    /* Inference thread only. */
+    const struct plan *adopted;
+
+    /* Crossings. */
+    _Atomic(struct plan *) offered; /* partners: the exchanges in store_publish() and store_adopt().
+                                     * Release: the plan's contents are seen by its adopter. */
+    _Atomic uint64_t adopted_epoch; /* store in store_adopt(), load in store_adopted_epoch().
+                                     * Release: all reads of the plans before have ended. */
+};
+
+int store_create(const struct model_hparams *h, struct store **ret, struct err *e) {
+    uint32_t n_units = model_n_units(h);
+    size_t plan_bytes;
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s) goto fail;
+    s->h = h;
+    s->n_units = n_units;
+    atomic_init(&s->offered, NULL);
+    atomic_init(&s->adopted_epoch, 0);
+    s->next = calloc(n_units, sizeof(*s->next));
+    if (!s->next) goto fail;
+    if (!size_mul(n_units, sizeof(struct plan_unit), &plan_bytes) ||
+        !size_add(plan_bytes, sizeof(struct plan), &plan_bytes))
+        goto fail;
+    for (size_t i = 0; i < N_PLANS; i++) {
+        s->plans[i] = calloc(1, plan_bytes);
+        if (!s->plans[i]) goto fail;
+    }
+    *ret = s;
+    return 0;
+fail:
+    store_destroy(s);
+    return err_set(e, -ENOMEM, "no memory for the plans of %u units", n_units);
+}
+
+static void free_retired(struct store *s) {
+    while (s->retired) {
+        struct slab *slab = s->retired;
+        s->retired = slab->link;
+        slab_destroy(slab);
+    }
+}
+
+void store_destroy(struct store *s) {
+    if (!s) return;
+    for (uint32_t u = 0; s->next && u < s->n_units; u++) {
+        slab_destroy(s->next[u].high);
+        slab_destroy(s->next[u].low);
+    }
+    free_retired(s);
+    for (size_t i = 0; i < N_PLANS; i++) free(s->plans[i]);
+    free(s->next);
+    free(s);
+}
+
+/* The numbered invariants of the header, as far as the loop thread can see them. */
+static void check_state(const struct store *s) {
+    unsigned n_live = 0;
+    uint64_t adopted = store_adopted_epoch(s);
+    for (size_t i = 0; i < N_PLANS; i++) {
+        if (!s->is_live[i]) continue;
+        n_live++;
+        ASSERT(s->plans[i]->epoch <= s->epoch); /* 2 */
+    }
+    ASSERT(n_live < N_PLANS);          /* 1 */
+    ASSERT(adopted <= s->epoch);       /* 2 */
+    ASSERT(s->next_bytes <= s->bytes); /* 3 */
+}
+
+int store_add(struct store *s, struct slab *slab, struct err *e) {
+    uint32_t u = slab->unit;
+    if (slab->part != PACK_HIGH && slab->part != PACK_LOW)
+        return err_set(e, -EINVAL, "only planes can be stored, this slab is part %d", slab->part);
+    if (u >= s->n_units)
+        return err_set(e, -EINVAL, "unit %u: the model has only %u units", u, s->n_units);
+    struct next_unit *n = &s->next[u];
+    char name[16];
+    model_unit_name(s->h, u, name, sizeof(name));
+    if (slab->part == PACK_LOW && !n->high)
+        return err_set(e, -EINVAL, "%s: its high plane must come before its low one", name);
+    if (slab->part == PACK_HIGH ? n->high != NULL : n->low != NULL)
+        return err_set(e, -EINVAL, "%s: this plane is already resident", name);
+
+    /* Bound here and not when publishing, so that a bad extent is refused while the plan in force
+     * is still the better choice. */
+    const struct slab *high = slab->part == PACK_HIGH ? slab : n->high;
+    const struct slab *low = slab->part == PACK_LOW ? slab : NULL;
+    struct kern_planes mats[MODEL_MAT_COUNT] = {{0}};
+    int r = pack_bind_unit(s->h, u, high->data, high->bytes, low ? low->data : NULL,
+                           low ? low->bytes : 0, mats, e);
+    if (r < 0) return r;
+    memcpy(n->mats, mats, sizeof(mats));
+    if (low)
+        n->low = slab;
+    else
+        n->high = slab;
+    s->bytes += slab->bytes;
+    s->next_bytes += slab->bytes;
+    return 0;
+}
+
+void store_drop_low(struct store *s, uint32_t unit) {
+    ASSERT(unit < s->n_units);
+    struct next_unit *n = &s->next[unit];
+    if (!n->low) return;
+    for (size_t i = 0; i < MODEL_MAT_COUNT; i++) n->mats[i].low = NULL;
+    n->low->link = s->retired;
+    s->retired = n->low;
+    s->next_bytes -= n->low->bytes;
+    n->low = NULL;
+}
+
+/* Frees the plans that inference has moved on from. */
+static void free_old_plans(struct store *s) {
+    uint64_t adopted = store_adopted_epoch(s);
+    for (size_t i = 0; i < N_PLANS; i++)
+        if (s->is_live[i] && s->plans[i]->epoch < adopted) s->is_live[i] = false;
+}
+
+static size_t plan_index(const struct store *s, const struct plan *p) {
+    size_t i = 0;
+    while (s->plans[i] != p) i++;
+    return i;
+}
+
+int store_publish(struct store *s, uint32_t position, struct err *e) {
+    for (uint32_t u = 0; u < s->n_units; u++) {
+        char name[16];
+        if (s->next[u].high) continue;
+        return err_set(e, -EINVAL, "%s: its high plane is not resident",
+                       model_unit_name(s->h, u, name, sizeof(name)));
+    }
+    free_old_plans(s);
+    size_t i = 0;
+    while (i < N_PLANS && s->is_live[i]) i++;
+    ASSERT(i < N_PLANS); /* the head comment says why */
+
+    struct plan *p = s->plans[i];
+    p->epoch = ++s->epoch;
+    p->position = position;
+    p->n_units = s->n_units;
+    for (uint32_t u = 0; u < s->n_units; u++) {
+        p->units[u].high = s->next[u].high;
+        p->units[u].low = s->next[u].low;
+        memcpy(p->units[u].mats, s->next[u].mats, sizeof(p->units[u].mats));
+    }
+    s->is_live[i] = true;
+
+    /* Release pairs with the acquire in store_adopt(): it sees the plan whole. Nothing has to be
+     * acquired from a plan taken back, as inference never wrote to it. */
+    struct plan *back = atomic_exchange_explicit(&s->offered, p, memory_order_release);
+    if (back) s->is_live[plan_index(s, back)] = false;
+    check_state(s);
+    return 0;
+}
+
+static bool is_in_use(const struct store *s, const struct slab *slab) {
+    for (size_t i = 0; i < N_PLANS; i++)
+        if (s->is_live[i] && s->plans[i]->units[slab->unit].low == slab) return true;
+    return false;
+}
+
+uint64_t store_reap(struct store *s) {
+    uint64_t freed = 0;
+    free_old_plans(s);
+    for (struct slab **at = &s->retired; *at;) {
+        struct slab *slab = *at;
+        if (is_in_use(s, slab)) {
+            at = &slab->link;
+            continue;
+        }
+        *at = slab->link;
+        freed += slab->bytes;
+        slab_destroy(slab);
+    }
+    s->bytes -= freed;
+    check_state(s);
+    return freed;
+}
+
+uint64_t store_bytes(const struct store *s) {
+    return s->bytes;
+}
+
+uint64_t store_next_bytes(const struct store *s) {
+    return s->next_bytes;
+}
+
+uint64_t store_published_epoch(const struct store *s) {
+    return s->epoch;
+}
+
+uint64_t store_adopted_epoch(const struct store *s) {
+    /* Acquire pairs with the release in store_adopt(): what older plans named may be unmapped. */
+    return atomic_load_explicit(&s->adopted_epoch, memory_order_acquire);
+}
+
+const struct plan *store_adopt(struct store *s, bool *ret_changed) {
+    /* Acquire pairs with the release in store_publish(). */
+    const struct plan *p = atomic_exchange_explicit(&s->offered, NULL, memory_order_acquire);
+    if (ret_changed) *ret_changed = p != NULL;
+    if (p) {
+        s->adopted = p;
+        /* Release pairs with the acquire in store_adopted_epoch(): from here on the loop may free
+         * what only older plans name. */
+        atomic_store_explicit(&s->adopted_epoch, p->epoch, memory_order_release);
+    }
+    return s->adopted;
+}
