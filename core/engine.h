@@ -20,28 +20,37 @@ struct pack;
 struct plan;
 struct pool;
 
+enum { ENGINE_MAX_ROWS = 512 };
+
 struct engine_opts {
-    uint32_t max_rows; /* rows of a step, 1 .. 512 */
-    uint32_t max_ctx;  /* positions that RoPE tables and attention scratch cover */
+    uint32_t max_rows; /* rows of a step, 1 .. ENGINE_MAX_ROWS */
+    uint32_t max_ctx;  /* positions that attention scratch covers, 1 .. MODEL_MAX_CTX */
 };
 
 struct engine_row {
     struct kv *kv; /* capacity > pos */
     uint32_t pos;
     uint32_t token; /* < n_vocab */
-    float *logits;  /* NULL, or room for n_vocab rounded up to 8 floats */
+    /* NULL, or room for n_vocab rounded up to 8 floats. Rows whose buffers lie at equal distances,
+     * in the order of the rows, read the output matrix once together; others once each. */
+    float *logits;
 };
 
-/* All pointers are borrowed for the engine's life. `core` is the core extent's slab data. */
+/* All pointers are borrowed for the engine's life. `core` is the core extent's slab data.
+ * 0, -EINVAL or -ENOMEM. */
 int engine_create(struct mem *m, struct pool *pool, const struct kern_ops *ops,
                   const struct pack *pack, const float *core, const struct engine_opts *opts,
                   struct engine **ret, struct err *e) MUST_CHECK;
 void engine_destroy(struct engine *en); /* accepts NULL */
+
 uint64_t engine_scratch_bytes(const struct engine *en);
+const struct model_hparams *engine_hparams(const struct engine *en); /* borrowed, as the pack's */
+uint32_t engine_max_rows(const struct engine *en);
+struct mem *engine_mem(const struct engine *en); /* borrowed: where the engine's scratch is from */
 
 /* One step. 0, -EINVAL (too many rows, position beyond max_ctx or the KV's capacity, token out of
- * range) or the error of reading an untied embedding row; then no logits are valid, and positions
- * from the first row's on are undefined in the KVs. */
+ * range, a plan of another model) or the error of reading an untied embedding row; then no logits
+ * are valid, and positions from the first row's on are undefined in the KVs. */
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) MUST_CHECK;
 

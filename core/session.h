@@ -37,8 +37,10 @@ struct session_token {
     int code; /* negative errno if SESSION_ERROR */
 };
 
-/* Called on the inference thread for every token sampled (an end token too, with no text). After
- * `end` != SESSION_RUNNING the session is out of the batch and belongs to the owner again. */
+/* Called on the inference thread, inside batch_step(), for every token sampled, an end token too:
+ * that has no text of its own, but brings what was held back before it. After `end` !=
+ * SESSION_RUNNING the session is out of the batch and belongs to the owner again, who may destroy
+ * it at once. The callback may add, remove and pause sessions. */
 typedef void (*session_emit_fn)(void *ud, struct session *s, const struct session_token *t);
 
 struct session_params {
@@ -62,7 +64,9 @@ int session_create(const struct session_params *p, struct kv *kv, session_emit_f
 void session_destroy(struct session *s); /* frees the kv; accepts NULL */
 void session_usage(const struct session *s, struct session_usage *ret);
 
-/* chunk: prompt tokens of one prefill step, <= the engine's max_rows; slots <= max_rows. */
+/* chunk: prompt tokens of one prefill step, slots: sessions that run together; both 1 .. the
+ * engine's max_rows. Takes room for the logits of all slots from the engine's memory. 0, -EINVAL
+ * or -ENOMEM. */
 int batch_create(struct engine *en, const struct tok *t, uint32_t slots, uint32_t chunk,
                  struct batch **ret, struct err *e) MUST_CHECK;
 void batch_destroy(struct batch *b); /* accepts NULL; must be empty */
@@ -72,12 +76,14 @@ uint32_t batch_n(const struct batch *b);
 void batch_add(struct batch *b, struct session *s);
 /* Takes a session out (cancelled); no callback. No-op if it is not in. */
 void batch_remove(struct batch *b, struct session *s);
-/* A paused session keeps its slot and takes no part in steps (its reader is slow). */
+/* A paused session keeps its slot and takes no part in steps (its reader is slow). No-op if it is
+ * not in the batch. */
 void batch_pause(struct batch *b, struct session *s, bool is_paused);
 /* True if a step would do something. */
 bool batch_has_work(const struct batch *b);
 /* One step under `plan`; now_us() is for usage only. An engine error ends the sessions of that
- * step with SESSION_ERROR; the batch goes on. Returns how many rows were computed. */
+ * step with SESSION_ERROR; the batch goes on. Returns how many rows were computed: 0 if there was
+ * nothing to do or the engine failed. */
 uint32_t batch_step(struct batch *b, const struct plan *plan, uint64_t (*now_us)(void));
 
 #endif

@@ -1,0 +1,82 @@
+/* What engine.c (memory, checks), engine_step.c (the forward pass) and engine_mul.c (matrix
+ * products over the pool) share. Nobody else includes it. */
+#ifndef EBB_CORE_ENGINE_INTERNAL_H
+#define EBB_CORE_ENGINE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "core/defs.h"
+#include "core/engine.h"
+#include "core/model.h"
+#include "kernels/kernels.h"
+
+/* R = max_rows; the arrays hold the rows of the step in force, tightly packed. */
+struct engine {
+    struct mem *mem; /* borrowed, as are pool .. hp */
+    struct pool *pool;
+    const struct kern_ops *ops;
+    const struct pack *pack;
+    const struct model_hparams *hp;
+    struct model_core core;
+    uint32_t max_rows;
+    uint32_t max_ctx;
+    uint32_t q_width;  /* n_heads * head_dim */
+    uint32_t kv_width; /* n_kv_heads * head_dim */
+
+    void *scratch; /* owned: one block that holds everything below */
+    uint64_t scratch_bytes;
+    double *inv_freq;         /* [rope_dim / 2] radians per position */
+    float *rope;              /* [R][rope_dim] cos, sin pairs of each row's position */
+    float *x;                 /* [R][n_embd] the residual stream */
+    float *norm;              /* [R][n_embd] */
+    float *q;                 /* [R][q_width] */
+    float *k, *v;             /* [R][kv_width] */
+    float *att;               /* [R][q_width] */
+    float *gate, *up;         /* [R][n_ff] */
+    float *out;               /* [R][n_embd] product that is then added to x */
+    float *scores;            /* [threads][max_ctx] */
+    struct kern_acts acts;    /* [R][max(n_embd, q_width)] */
+    struct kern_acts acts_ff; /* [R][n_ff] */
+    uint32_t *head_rows;      /* [R] rows that want logits */
+
+    /* The step in force, written by the caller of pool_run() only. */
+    const struct plan *plan;
+    const struct engine_row *rows;
+    uint32_t n_rows;
+    uint32_t n_head_rows;
+    uint32_t layer;
+    _Atomic uint32_t next_item; /* attention: the next (row, head) to be taken; relaxed, because
+                                   the pool orders everything else */
+};
+
+/* What a chunk of a product does with the rows it has just written. */
+enum engine_then {
+    ENGINE_THEN_NOTHING,
+    ENGINE_THEN_ADD,  /* add them to x */
+    ENGINE_THEN_SILU, /* mats 0 and 1 are gate and up: activate and quantise into acts_ff */
+};
+
+enum { ENGINE_MUL_MATS = 3 };
+
+/* y[i] = w[i] * acts for all rows of the step, all matrices in one pool run. */
+struct engine_mul {
+    struct engine *en;
+    const struct kern_acts *acts;
+    uint32_t n_tok;
+    enum engine_then then;
+    uint32_t n_mats;
+    struct {
+        const struct kern_planes *w;
+        float *y;
+        size_t ldy;
+    } mats[ENGINE_MUL_MATS];
+    uint32_t n_tiles;     /* row tiles that are handed out: of all mats, or of the gate */
+    uint32_t chunk_tiles; /* set by engine_mul_run() */
+};
+
+void engine_mul_run(struct engine_mul *job);
+
+/* Columns [i, ...) of row t of a batch of activations that is n_in wide. i: multiple of 32. */
+struct kern_acts engine_acts_at(const struct kern_acts *a, uint32_t n_in, uint32_t t, uint32_t i);
+
+#endif

@@ -1,0 +1,278 @@
+/* The forward pass of the llama architecture, one visible list of phases.
+ *
+ * A phase is one pool run. Phases over rows (norm, rotation) do the small per-row work; products
+ * are split by row tiles; attention by (row, head). With one row the row phases run on the caller
+ * alone, which costs less than handing them out.
+ *
+ * All keys and values of the step are stored before its attention, because rows of one session see
+ * each other. Every value is computed by one thread in one order, whatever the split. */
+#include <errno.h>
+#include <math.h>
+
+#include "core/engine_internal.h"
+#include "core/err.h"
+#include "core/kv.h"
+#include "core/mem.h"
+#include "core/pack.h"
+#include "core/pool.h"
+#include "core/store.h"
+
+enum { ROWS_PER_CHUNK = 8 };
+
+/* Runs a phase over the rows of the step; fn gets chunks of ROWS_PER_CHUNK rows. */
+static void run_rows(struct engine *en, pool_fn fn, uint32_t n_rows) {
+    pool_run(en->pool, fn, en, (n_rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK);
+}
+
+static uint32_t rows_end(uint32_t chunk, uint32_t n_rows) {
+    return MIN((chunk + 1) * ROWS_PER_CHUNK, n_rows);
+}
+
+static int check(const struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                 uint32_t n_rows, struct err *e) {
+    const struct model_hparams *h = en->hp;
+    if (n_rows == 0 || n_rows > en->max_rows)
+        return err_set(e, -EINVAL, "a step of %u rows: must be 1 to %u", n_rows, en->max_rows);
+    if (plan->n_units != model_n_units(h))
+        return err_set(e, -EINVAL, "a plan of %u units for a model of %u", plan->n_units,
+                       model_n_units(h));
+    for (uint32_t r = 0; r < n_rows; r++) {
+        uint32_t limit = MIN(en->max_ctx, kv_capacity(rows[r].kv));
+        if (rows[r].pos >= limit)
+            return err_set(e, -EINVAL, "position %u is beyond the context of %u", rows[r].pos,
+                           limit);
+        if (rows[r].token >= h->n_vocab)
+            return err_set(e, -EINVAL, "token %u is beyond the vocabulary of %u", rows[r].token,
+                           h->n_vocab);
+    }
+    return 0;
+}
+
+/* Phase: the rows' rotations, and their embeddings if those are the head's rows. */
+static void start_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    const struct model_hparams *h = en->hp;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++) {
+        float *rope = en->rope + (size_t)r * h->rope_dim;
+        for (uint32_t i = 0; i < h->rope_dim / 2; i++) {
+            double angle = (double)en->rows[r].pos * en->inv_freq[i];
+            rope[2 * i] = (float)cos(angle);
+            rope[2 * i + 1] = (float)sin(angle);
+        }
+        if (h->is_tied)
+            en->ops->row(&en->plan->units[h->n_layers].mats[MODEL_HEAD], en->rows[r].token,
+                         en->x + (size_t)r * h->n_embd);
+    }
+}
+
+static void norm_row(struct engine *en, const float *x, const float *gain, uint32_t row) {
+    uint32_t n = en->hp->n_embd;
+    float *norm = en->norm + (size_t)row * n;
+    en->ops->rmsnorm(x, gain, n, en->hp->norm_eps, norm);
+    struct kern_acts to = engine_acts_at(&en->acts, n, row, 0);
+    en->ops->quant_acts(norm, n, n, 1, &to);
+}
+
+/* Phase: norm before attention, quantised for q, k and v. */
+static void norm_attn_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    size_t n = en->hp->n_embd;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++)
+        norm_row(en, en->x + r * n, en->core.attn_norm + en->layer * n, r);
+}
+
+/* Phase: norm before the feed-forward part, quantised for gate and up. */
+static void norm_ffn_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    size_t n = en->hp->n_embd;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++)
+        norm_row(en, en->x + r * n, en->core.ffn_norm + en->layer * n, r);
+}
+
+/* Phase: final norm of the rows that want logits, closed up. */
+static void norm_head_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    size_t n = en->hp->n_embd;
+    for (uint32_t i = chunk * ROWS_PER_CHUNK; i < rows_end(chunk, en->n_head_rows); i++)
+        norm_row(en, en->x + en->head_rows[i] * n, en->core.output_norm, i);
+}
+
+/* Phase: queries and keys rotated, keys and values into the caches. */
+static void rotate_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    const struct model_hparams *h = en->hp;
+    uint32_t width = en->kv_width;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++) {
+        const float *rope = en->rope + (size_t)r * h->rope_dim;
+        float *k = en->k + (size_t)r * width;
+        en->ops->rope(en->q + (size_t)r * en->q_width, h->n_heads, h->head_dim, h->rope_dim, rope);
+        en->ops->rope(k, h->n_kv_heads, h->head_dim, h->rope_dim, rope);
+        size_t at = (size_t)en->rows[r].pos * width;
+        en->ops->to_f16(k, width, kv_keys(en->rows[r].kv, en->layer) + at);
+        en->ops->to_f16(en->v + (size_t)r * width, width,
+                        kv_values(en->rows[r].kv, en->layer) + at);
+    }
+}
+
+/* A head's output can be quantised on the spot if it is made of whole groups. */
+static bool heads_are_groups(const struct engine *en) {
+    return en->hp->head_dim % PLANE_GROUP == 0;
+}
+
+static void attend(struct engine *en, uint32_t row, uint32_t head, float *scores) {
+    const struct model_hparams *h = en->hp;
+    struct kv *kv = en->rows[row].kv;
+    uint32_t kv_head = head / (h->n_heads / h->n_kv_heads);
+    size_t from = (size_t)kv_head * h->head_dim;
+    size_t at = (size_t)row * en->q_width + (size_t)head * h->head_dim;
+    en->ops->attn(en->q + at, kv_keys(kv, en->layer) + from, kv_values(kv, en->layer) + from,
+                  en->kv_width, en->rows[row].pos + 1, h->head_dim,
+                  1.0f / sqrtf((float)h->head_dim), scores, en->att + at);
+    if (!heads_are_groups(en)) return;
+    struct kern_acts to = engine_acts_at(&en->acts, en->q_width, row, head * h->head_dim);
+    en->ops->quant_acts(en->att + at, en->q_width, h->head_dim, 1, &to);
+}
+
+/* Phase: a chunk is not a share of the work but a lane with scratch of its own, that takes (row,
+ * head) items until there are none. So a lane that starts late costs nothing. */
+static void attend_lane(void *ud, uint32_t lane) {
+    struct engine *en = ud;
+    float *scores = en->scores + (size_t)lane * en->max_ctx;
+    uint32_t n_heads = en->hp->n_heads;
+    for (;;) {
+        uint32_t item = atomic_fetch_add_explicit(&en->next_item, 1, memory_order_relaxed);
+        if (item >= en->n_rows * n_heads) return;
+        attend(en, item / n_heads, item % n_heads, scores);
+    }
+}
+
+/* Phase: only for heads that are not made of whole groups. */
+static void quant_att_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++) {
+        struct kern_acts to = engine_acts_at(&en->acts, en->q_width, r, 0);
+        en->ops->quant_acts(en->att + (size_t)r * en->q_width, en->q_width, en->q_width, 1, &to);
+    }
+}
+
+static void attention(struct engine *en) {
+    uint32_t n_items = en->n_rows * en->hp->n_heads;
+    atomic_store_explicit(&en->next_item, 0, memory_order_relaxed);
+    pool_run(en->pool, attend_lane, en, MIN(pool_threads(en->pool), n_items));
+    if (!heads_are_groups(en)) run_rows(en, quant_att_rows, en->n_rows);
+}
+
+/* x += W * acts */
+static void multiply_add(struct engine *en, const struct kern_planes *w,
+                         const struct kern_acts *acts) {
+    struct engine_mul job = {
+        .en = en,
+        .acts = acts,
+        .n_tok = en->n_rows,
+        .then = ENGINE_THEN_ADD,
+        .n_mats = 1,
+        .mats = {{w, en->out, en->hp->n_embd}},
+    };
+    engine_mul_run(&job);
+}
+
+static void layer(struct engine *en) {
+    const struct model_hparams *h = en->hp;
+    const struct kern_planes *w = en->plan->units[en->layer].mats;
+
+    run_rows(en, norm_attn_rows, en->n_rows);
+    struct engine_mul qkv = {
+        .en = en,
+        .acts = &en->acts,
+        .n_tok = en->n_rows,
+        .n_mats = 3,
+        .mats = {{&w[MODEL_Q], en->q, en->q_width},
+                 {&w[MODEL_K], en->k, en->kv_width},
+                 {&w[MODEL_V], en->v, en->kv_width}},
+    };
+    engine_mul_run(&qkv);
+    run_rows(en, rotate_rows, en->n_rows);
+    attention(en);
+    multiply_add(en, &w[MODEL_OUT], &en->acts);
+
+    run_rows(en, norm_ffn_rows, en->n_rows);
+    struct engine_mul ffn = {
+        .en = en,
+        .acts = &en->acts,
+        .n_tok = en->n_rows,
+        .then = ENGINE_THEN_SILU,
+        .n_mats = 2,
+        .mats = {{&w[MODEL_GATE], en->gate, h->n_ff}, {&w[MODEL_UP], en->up, h->n_ff}},
+    };
+    engine_mul_run(&ffn);
+    multiply_add(en, &w[MODEL_DOWN], &en->acts_ff);
+}
+
+/* Logits of head rows [i0, i1), whose buffers lie `ld` floats apart. */
+static void head_run(struct engine *en, uint32_t i0, uint32_t i1, size_t ld) {
+    struct kern_acts acts = engine_acts_at(&en->acts, en->hp->n_embd, i0, 0);
+    struct engine_mul job = {
+        .en = en,
+        .acts = &acts,
+        .n_tok = i1 - i0,
+        .n_mats = 1,
+        .mats = {{&en->plan->units[en->hp->n_layers].mats[MODEL_HEAD],
+                  en->rows[en->head_rows[i0]].logits, ld}},
+    };
+    engine_mul_run(&job);
+}
+
+static void head(struct engine *en) {
+    en->n_head_rows = 0;
+    for (uint32_t r = 0; r < en->n_rows; r++)
+        if (en->rows[r].logits) en->head_rows[en->n_head_rows++] = r;
+    if (en->n_head_rows == 0) return;
+    run_rows(en, norm_head_rows, en->n_head_rows);
+
+    /* The longest runs of buffers at equal distance. Distances are taken between addresses: the
+     * buffers need not be parts of one array. */
+    size_t padded = (size_t)planes_row_tiles(en->hp->n_vocab) * PLANE_ROWS;
+    uint32_t i0 = 0;
+    while (i0 < en->n_head_rows) {
+        uint32_t i1 = i0 + 1;
+        size_t ld = padded;
+        for (; i1 < en->n_head_rows; i1++) {
+            uintptr_t a = (uintptr_t)en->rows[en->head_rows[i1 - 1]].logits;
+            uintptr_t b = (uintptr_t)en->rows[en->head_rows[i1]].logits;
+            if (b <= a || (b - a) % sizeof(float) || (b - a) / sizeof(float) < padded) break;
+            if (i1 > i0 + 1 && (b - a) / sizeof(float) != ld) break;
+            ld = (b - a) / sizeof(float);
+        }
+        head_run(en, i0, i1, ld);
+        i0 = i1;
+    }
+}
+
+static int read_embeddings(struct engine *en, struct err *e) {
+    for (uint32_t r = 0; r < en->n_rows; r++) {
+        int err = pack_read_embd(en->pack, en->rows[r].token, en->x + (size_t)r * en->hp->n_embd,
+                                 e);
+        if (err < 0) return err;
+    }
+    return 0;
+}
+
+int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                uint32_t n_rows, struct err *e) {
+    int r = check(en, plan, rows, n_rows, e);
+    if (r < 0) return r;
+    mem_forbid("engine step");
+    en->plan = plan;
+    en->rows = rows;
+    en->n_rows = n_rows;
+    if (!en->hp->is_tied) r = read_embeddings(en, e);
+    if (r == 0) {
+        run_rows(en, start_rows, n_rows);
+        for (en->layer = 0; en->layer < en->hp->n_layers; en->layer++) layer(en);
+        head(en);
+    }
+    en->plan = NULL;
+    en->rows = NULL;
+    mem_permit();
+    return r;
+}
