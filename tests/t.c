@@ -49,8 +49,11 @@ uint64_t t_rand(uint64_t *state) {
 const char *t_shared(const char *rel) {
     static char path[1024];
     static char why[1200];
-    const char *root = getenv("EBB_SHARED");
-    snprintf(path, sizeof(path), "%s/%s", root ? root : "../shared", rel);
+    const char *root = getenv("EBB_SHARED"), *source = getenv("EBB_SOURCE");
+    if (root && root[0])
+        snprintf(path, sizeof(path), "%s/%s", root, rel);
+    else
+        snprintf(path, sizeof(path), "%s/../shared/%s", source ? source : ".", rel);
     if (access(path, R_OK) == 0) return path;
     snprintf(why, sizeof(why), "%s is missing (set EBB_SHARED to the folder that holds it)", path);
     t_skip(why);

@@ -25,8 +25,8 @@ _Noreturn void t_stop(void); /* ends the test after a failed REQUIRE */
 uint64_t t_seed(void);
 uint64_t t_rand(uint64_t *state);
 
-/* Path of a file of the shared folder ($EBB_SHARED, set by meson to ../shared), or t_skip(). The
- * result lives until the next call. */
+/* Path of a file of the shared folder ($EBB_SHARED, else beside the source tree), or t_skip().
+ * The result lives until the next call. */
 const char *t_shared(const char *rel);
 /* A fresh folder under $TMPDIR, removed when the program ends. Lives until then. */
 const char *t_tmpdir(void);
