@@ -1,8 +1,29 @@
 /* Ladder of the x86 variants: each step needs the one before it. */
-#include "kernels/kernels.h"
 #include "kernels/variants.h"
+
+#include "kernels/kernels.h"
+#include "kernels/x86/variants.h"
 
 void kern_init_x86(struct kern_ops *ops, unsigned flags) {
     if (!(flags & KERN_AVX2)) return;
-    (void)ops;
+    ops->name = "avx2";
+    ops->quant_acts = kern_quant_acts_avx2;
+    ops->gemv_high = kern_gemv_high_avx2;
+    ops->gemv_full = kern_gemv_full_avx2;
+    ops->gemm_high = kern_gemm_high_avx2;
+    ops->gemm_full = kern_gemm_full_avx2;
+    ops->row = kern_row_avx2;
+    ops->rmsnorm = kern_rmsnorm_avx2;
+    ops->rope = kern_rope_avx2;
+    ops->attn = kern_attn_avx2;
+    ops->silu_mul = kern_silu_mul_avx2;
+    ops->to_f16 = kern_to_f16_avx2;
+    ops->log_softmax = kern_log_softmax_avx2;
+
+    if (!(flags & KERN_AVX512VNNI)) return;
+    ops->name = "avx512vnni";
+    ops->gemv_high = kern_gemv_high_avx512vnni;
+    ops->gemv_full = kern_gemv_full_avx512vnni;
+    ops->gemm_high = kern_gemm_high_avx512vnni;
+    ops->gemm_full = kern_gemm_full_avx512vnni;
 }
