@@ -471,18 +471,27 @@ static int parse_fixed(struct parser *p) {
     return 0;
 }
 
-static int read_alignment(struct parser *p) {
+/* The buffer may still move, so the key is looked for by its offset. A second one is refused later,
+ * as every duplicate is. */
+static int find_alignment(struct parser *p) {
+    static const char key[] = "general.alignment";
     struct gguf *g = p->g;
-    const struct gguf_value *v = gguf_find(g, "general.alignment");
     g->alignment = DEFAULT_ALIGNMENT;
-    if (!v) return 0;
-    uint64_t a = v->type == GGUF_U32 ? gguf_elem_u64(v, 0) : 0;
-    if (a < MIN_ALIGNMENT || a > MAX_ALIGNMENT || (a & (a - 1)) != 0)
-        return err_set(p->e, -EBADMSG,
-                       "at byte %" PRIu64 ": general.alignment must be a u32, a power of two in "
-                       "%d .. %d",
-                       v->file_offset, MIN_ALIGNMENT, MAX_ALIGNMENT);
-    g->alignment = (uint32_t)a;
+    for (size_t i = 0; i < g->n_values; i++) {
+        const struct value_entry *x = &g->values[i];
+        if (x->v.key.n != sizeof(key) - 1 || memcmp(g->head + x->key_at, key, x->v.key.n) != 0)
+            continue;
+        uint32_t a = 0;
+        if (x->v.type == GGUF_U32)
+            for (unsigned k = 0; k < 4; k++)
+                a |= (uint32_t)g->head[x->v.file_offset + k] << (8 * k);
+        if (a < MIN_ALIGNMENT || a > MAX_ALIGNMENT || (a & (a - 1)) != 0)
+            return err_set(p->e, -EBADMSG,
+                           "at byte %" PRIu64 ": general.alignment must be a u32, a power of two "
+                           "in %d .. %d",
+                           x->v.file_offset, MIN_ALIGNMENT, MAX_ALIGNMENT);
+        g->alignment = a;
+    }
     return 0;
 }
 
@@ -494,18 +503,14 @@ static int parse_header(struct parser *p) {
         if ((r = parse_value(p, &g->values[i])) < 0) return r;
     for (size_t i = 0; i < g->n_tensors; i++)
         if ((r = parse_tensor(p, &g->tensors[i])) < 0) return r;
-    r = index_values(p);
-    if (r < 0) return r;
-    r = read_alignment(p);
-    if (r < 0) return r;
+    if ((r = find_alignment(p)) < 0) return r;
     g->data_offset = (p->pos + g->alignment - 1) & ~((uint64_t)g->alignment - 1);
-    if (g->n_tensors == 0) { /* a vocabulary file may end with its last key */
+    if (g->n_tensors == 0) /* a vocabulary file may end with its last key */
         g->data_offset = MIN(g->data_offset, g->file_bytes);
-        return 0;
-    }
-    if (g->data_offset > g->file_bytes)
-        return err_set(p->e, -EBADMSG, "at byte %" PRIu64 ": the file ends before its tensor data",
-                       p->pos);
+    r = want(p, g->data_offset - p->pos, "the gap before the tensor data");
+    if (r < 0) return r;
+    r = index_values(p); /* the buffer moves no more */
+    if (r < 0) return r;
     return index_tensors(p);
 }
 
@@ -590,6 +595,10 @@ uint64_t gguf_data_offset(const struct gguf *g) {
 
 uint32_t gguf_alignment(const struct gguf *g) {
     return g->alignment;
+}
+
+const uint8_t *gguf_header(const struct gguf *g) {
+    return g->head;
 }
 
 size_t gguf_n_values(const struct gguf *g) {

@@ -91,6 +91,8 @@ int gguf_fd(const struct gguf *g); /* borrowed; -1 after gguf_parse() */
 uint64_t gguf_file_bytes(const struct gguf *g);
 uint64_t gguf_data_offset(const struct gguf *g); /* where tensor data begins */
 uint32_t gguf_alignment(const struct gguf *g);
+/* The file's bytes [0, gguf_data_offset()) as they were parsed; borrowed. */
+const uint8_t *gguf_header(const struct gguf *g);
 
 size_t gguf_n_values(const struct gguf *g);
 const struct gguf_value *gguf_value_at(const struct gguf *g, size_t i);

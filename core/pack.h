@@ -14,6 +14,7 @@
  *   ebb.distortion.<rung>.kl, .jaccard [f32]  per unit, where measured
  *   ebb.ladders [str]             names; for each: ebb.ladder.<name>.unit [u32], .from [u8],
  *                                 .to [u8] (enum rung), .bytes [u64], .cost [f32]
+ *   ebb.pad [u8]                  zeros that make the header end where the data begins
  *   ebb.header.xxh3 u64           last key: XXH3-64 of bytes 0 .. data section with these 8 bytes 0
  * So every byte of the file is under a checksum.
  *
@@ -69,7 +70,8 @@ size_t pack_n_extents(const struct pack *p);
 const struct pack_extent *pack_extent_at(const struct pack *p, size_t i);
 /* NULL if the pack has none (embd of a tied model). `unit` counts for HIGH and LOW only. */
 const struct pack_extent *pack_find(const struct pack *p, enum pack_part part, uint32_t unit);
-/* Resident bytes of a unit at a rung (full: high + low extents). */
+/* Resident bytes of a unit at a rung (full: high + low extents). A ladder's bytes are the sum over
+ * the units: the core extent, always resident, is not among them. */
 uint64_t pack_unit_bytes(const struct pack *p, uint32_t unit, enum rung rung);
 
 size_t pack_n_ladders(const struct pack *p);
@@ -93,7 +95,7 @@ int pack_bind_unit(const struct model_hparams *h, uint32_t unit, const void *hig
                    struct kern_planes ret[MODEL_MAT_COUNT], struct err *e) MUST_CHECK;
 
 /* Byte layout of a unit's extents, for writer and binder alike: where each array of `mat` goes.
- * Returns the extent's size (padded to PACK_ALIGN). */
+ * `part` is PACK_HIGH or PACK_LOW. Returns the extent's size (padded to PACK_ALIGN). */
 struct pack_mat_layout {
     uint32_t n_out, n_in;
     uint64_t rows, groups, codes; /* offsets; rows = groups = 0 in a low extent */
@@ -101,5 +103,19 @@ struct pack_mat_layout {
 };
 uint64_t pack_unit_layout(const struct model_hparams *h, uint32_t unit, enum pack_part part,
                           struct pack_mat_layout ret[MODEL_MAT_COUNT]);
+/* Writes the directory at the start of a unit's extent in memory (zeroed, of the layout's size);
+ * the arrays are the caller's business. */
+void pack_unit_dir(const struct model_hparams *h, uint32_t unit, enum pack_part part, void *extent);
+
+/* Bytes of the core and embd extents before padding, and of any extent as stored. */
+uint64_t pack_core_bytes(const struct model_hparams *h);
+uint64_t pack_embd_bytes(const struct model_hparams *h);
+uint64_t pack_extent_bytes(const struct model_hparams *h, enum pack_part part, uint32_t unit);
+/* "core", "embd", "unit.007.high", ... into buf, which holds at least 24 bytes; returns buf. */
+const char *pack_extent_name(const struct model_hparams *h, enum pack_part part, uint32_t unit,
+                             char *buf, size_t n);
+/* One record of the embd extent: n_embd fp16 values, their checksum; ret holds
+ * 2 * n_embd + 8 bytes. */
+void pack_embd_record(const struct model_hparams *h, const uint16_t *row, uint8_t *ret);
 
 #endif
