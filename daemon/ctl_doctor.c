@@ -95,7 +95,7 @@ static void check_socket(struct doctor *d) {
     socklen_t n = sizeof(peer);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0) d->pid = peer.pid;
     close(fd);
-    say(d, st.st_mode & 0006 ? NOTE : GOOD, "socket",
+    say(d, st.st_mode & 0002 ? NOTE : GOOD, "socket",
         "anyone on this machine may use it: set socket.mode to 0660", "%s, mode %04o, daemon %d",
         path, (unsigned)(st.st_mode & 07777), (int)d->pid);
 }
