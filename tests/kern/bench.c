@@ -143,6 +143,7 @@ static void bench_read(const struct stack *s) {
         pass[k] = now_s() - start;
         for (int j = 0; j < 8; j++) sink += sum[j];
     }
+    (void)sink;
     sort_passes(pass);
     printf("plain read of %zu MiB: %.1f GB/s (median %.1f)\n", n >> 20, (double)n / pass[0] / 1e9,
            (double)n / pass[N_PASSES / 2] / 1e9);

@@ -26,8 +26,9 @@ static void check_within(const char *op, const char *variant, enum fill f, const
 }
 
 static double max_abs(const float *x, uint32_t n) {
-    double m = 0;
-    for (uint32_t i = 0; i < n; i++) m = fmax(m, fabs((double)x[i]));
+    double m = 0; /* not fmax(): gcc 12 for aarch64 fails on a loop of it */
+    for (uint32_t i = 0; i < n; i++)
+        if (fabs((double)x[i]) > m) m = fabs((double)x[i]);
     return m;
 }
 
@@ -200,7 +201,10 @@ static void check_attn(struct attn_mem *m, uint32_t head_dim, uint32_t n_pos, en
     float *scratch = guarded_get(&m->scratch, n_pos * 4, 4, edge);
     ref.attn(q, k, v, stride, n_pos, head_dim, scale, scratch, want);
     double v_max = 0;
-    for (size_t i = 0; i < n; i++) v_max = fmax(v_max, fabs((double)kern_from_f16(v[i])));
+    for (size_t i = 0; i < n; i++) {
+        double a = fabs((double)kern_from_f16(v[i]));
+        if (a > v_max) v_max = a;
+    }
     for (unsigned i = 0; variant_next(&i, &ops);) {
         scratch = guarded_get(&m->scratch, n_pos * 4, 4, edge);
         float *ret = guarded_get(&m->ret, head_dim * 4, 4, edge);
