@@ -20,9 +20,8 @@
 #include "core/store.h"
 #include "core/tok.h"
 
-/* A push gives at most what was held plus the piece, and a byte at most the three of U+FFFD; the
- * end of the stream may follow in the same call. */
-enum { TEXT_BYTES = 2 * 3 * (STREAM_HOLD_BYTES + TOK_MAX_TOKEN_BYTES) };
+/* The end of the stream may follow a piece in the same call. */
+enum { TEXT_BYTES = STREAM_OUT_BYTES(TOK_MAX_TOKEN_BYTES) + STREAM_OUT_BYTES(0) };
 
 struct batch {
     struct engine *en;     /* borrowed */
