@@ -56,8 +56,11 @@ static struct bounds find_bounds(const struct gov_state *st, const struct gov_se
 /* Whether a position's bytes fit, with the margin left of what the system has. */
 static bool has_room(const struct bounds *b, const struct gov_settings *set,
                      const struct gov_input *in, const struct ladder *l, uint32_t position) {
-    uint64_t need = add(ladder_bytes(l, position), in->other_bytes);
-    return b->is_known && need <= b->limit && add(need, set->margin_bytes) <= b->system;
+    uint64_t need, with_margin;
+    if (!b->is_known) return false;
+    if (__builtin_add_overflow(ladder_bytes(l, position), in->other_bytes, &need)) return false;
+    if (__builtin_add_overflow(need, set->margin_bytes, &with_margin)) return false;
+    return need <= b->limit && with_margin <= b->system;
 }
 
 static enum gov_reason shed_reason(const struct bounds *b, const struct gov_settings *set,
