@@ -20,7 +20,7 @@ enum {
     MAX_TEXT = 4096, /* of a string in pack_meta */
     /* What the header may hold per unit: 24 scores, and 6 ladders of 3 steps of 18 bytes. */
     UNIT_META_BYTES = 24 * 4 + 6 * 3 * 18,
-    FIXED_META_BYTES = 24 << 10, /* strings, key names */
+    FIXED_META_BYTES = 13 << 10, /* two strings of MAX_TEXT, key names */
 };
 
 struct pack_writer {
