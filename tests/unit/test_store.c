@@ -1,0 +1,407 @@
+/* Slabs and the store: what is refused, what is freed when, and two threads at full speed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "core/gguf.h"
+#include "core/mem.h"
+#include "core/pack.h"
+#include "core/pack_write.h"
+#include "core/slab.h"
+#include "core/store.h"
+#include "tests/golden/tiny.h"
+#include "tests/t.h"
+
+/* Two small layers and a head. */
+static const struct model_hparams small = {
+    .n_layers = 2,
+    .n_embd = 32,
+    .n_ff = 64,
+    .n_heads = 2,
+    .n_kv_heads = 1,
+    .head_dim = 16,
+    .rope_dim = 16,
+    .n_vocab = 40,
+    .n_ctx_train = 64,
+    .rope_base = 10000,
+    .norm_eps = 1e-5f,
+    .is_tied = true,
+};
+
+enum { SMALL_UNITS = 3 };
+
+/* Where the bytes after the directory begin: a slab made here holds one number in all of them. */
+static uint64_t body_at(uint32_t unit) {
+    return PACK_DIR_BYTES + (unit == small.n_layers ? 1 : MODEL_LAYER_MATS) * PACK_DIR_ENTRY_BYTES;
+}
+
+static struct slab *make_slab(struct mem *m, enum pack_part part, uint32_t unit, uint64_t mark) {
+    struct slab *s = calloc(1, sizeof(*s));
+    REQUIRE(s);
+    s->mem = m;
+    s->part = part;
+    s->unit = unit;
+    s->bytes = pack_extent_bytes(&small, part, unit);
+    s->data = mem_alloc(m, MEM_SLAB, s->bytes);
+    REQUIRE(s->data);
+    pack_unit_dir(&small, unit, part, s->data);
+    uint64_t *w = s->data;
+    for (uint64_t i = body_at(unit) / 8; i < s->bytes / 8; i++) w[i] = mark;
+    return s;
+}
+
+/* The mark of a whole slab, or 0 if its words differ. */
+static uint64_t read_mark(const struct slab *s) {
+    const uint64_t *w = s->data;
+    uint64_t at = body_at(s->unit) / 8, mark = w[at];
+    for (uint64_t i = at; i < s->bytes / 8; i++)
+        if (w[i] != mark) return 0;
+    return mark;
+}
+
+static void add_all(struct store *s, struct mem *m, enum pack_part part) {
+    for (uint32_t u = 0; u < SMALL_UNITS; u++) {
+        struct err e = {0};
+        REQUIRE_OK(store_add(s, make_slab(m, part, u, u + 1), &e), &e);
+    }
+}
+
+static struct store *make_store(struct mem *m) {
+    struct store *s;
+    struct err e = {0};
+    REQUIRE_OK(store_create(&small, &s, &e), &e);
+    add_all(s, m, PACK_HIGH);
+    add_all(s, m, PACK_LOW);
+    return s;
+}
+
+static void adding_is_checked(void) {
+    struct mem *m;
+    struct store *s;
+    struct err e = {0};
+    REQUIRE(mem_create(&m) == 0);
+    REQUIRE_OK(store_create(&small, &s, &e), &e);
+    CHECK_EQ(store_publish(s, 0, &e), -EINVAL);
+    CHECK_STR(e.msg, "layer 0: its high plane is not resident");
+    CHECK_EQU(store_published_epoch(s), 0);
+
+    struct slab *low = make_slab(m, PACK_LOW, 1, 7);
+    CHECK_EQ(store_add(s, low, &e), -EINVAL);
+    CHECK_STR(e.msg, "layer 1: its high plane must come before its low one");
+    low->part = PACK_CORE;
+    CHECK_EQ(store_add(s, low, &e), -EINVAL);
+    low->part = PACK_LOW;
+    low->unit = SMALL_UNITS;
+    CHECK_EQ(store_add(s, low, &e), -EINVAL);
+    CHECK_STR(e.msg, "unit 3: the model has only 3 units");
+    low->unit = 1;
+
+    add_all(s, m, PACK_HIGH);
+    ((uint8_t *)low->data)[20] ^= 1; /* the first matrix's height */
+    CHECK_EQ(store_add(s, low, &e), -EBADMSG);
+    ((uint8_t *)low->data)[20] ^= 1;
+    uint64_t before = store_bytes(s);
+    REQUIRE_OK(store_add(s, low, &e), &e);
+    CHECK_EQU(store_bytes(s), before + low->bytes);
+    CHECK_EQU(store_next_bytes(s), before + low->bytes);
+    struct slab *again = make_slab(m, PACK_LOW, 1, 8);
+    CHECK_EQ(store_add(s, again, &e), -EINVAL);
+    CHECK_STR(e.msg, "layer 1: this plane is already resident");
+    again->part = PACK_HIGH;
+    CHECK_EQ(store_add(s, again, &e), -EINVAL);
+    slab_destroy(again);
+    slab_destroy(NULL);
+    store_destroy(s);
+    store_destroy(NULL);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
+    mem_destroy(m);
+}
+
+static void plans_bind_both_planes(void) {
+    struct mem *m;
+    struct err e = {0};
+    REQUIRE(mem_create(&m) == 0);
+    struct store *s = make_store(m);
+    CHECK(store_adopt(s, NULL) == NULL);
+    store_drop_low(s, 2);
+    REQUIRE_OK(store_publish(s, 1, &e), &e);
+    bool changed = false;
+    const struct plan *p = store_adopt(s, &changed);
+    REQUIRE(p);
+    CHECK(changed);
+    CHECK(store_adopt(s, &changed) == p);
+    CHECK(!changed);
+    CHECK_EQU(p->epoch, 1);
+    CHECK_EQU(p->position, 1);
+    CHECK_EQU(p->n_units, SMALL_UNITS);
+    for (uint32_t u = 0; u < SMALL_UNITS; u++) {
+        const struct plan_unit *x = &p->units[u];
+        enum model_mat mat = u == small.n_layers ? MODEL_HEAD : MODEL_DOWN;
+        const struct kern_planes *k = &x->mats[mat];
+        uint32_t n_out, n_in;
+        model_mat_shape(&small, mat, &n_out, &n_in);
+        CHECK_EQU(k->n_out, n_out);
+        CHECK_EQU(k->n_in, n_in);
+        CHECK(k->high > (const uint8_t *)x->high->data);
+        CHECK(k->high < (const uint8_t *)x->high->data + x->high->bytes);
+        CHECK_EQ(x->low == NULL, u == 2);
+        CHECK_EQ(k->low == NULL, u == 2);
+    }
+    store_destroy(s);
+    mem_destroy(m);
+}
+
+static void a_slab_lives_until_no_plan_names_it(void) {
+    struct mem *m;
+    struct err e = {0};
+    REQUIRE(mem_create(&m) == 0);
+    struct store *s = make_store(m);
+    REQUIRE_OK(store_publish(s, 0, &e), &e);
+    const struct plan *p = store_adopt(s, NULL);
+    uint64_t all = store_bytes(s), low = p->units[0].low->bytes;
+    CHECK_EQU(all, mem_bytes(m, MEM_SLAB));
+
+    store_drop_low(s, 0);
+    store_drop_low(s, 0); /* nothing left to drop */
+    CHECK_EQU(store_next_bytes(s), all - low);
+    CHECK_EQU(store_reap(s), 0); /* not even published */
+    REQUIRE_OK(store_publish(s, 1, &e), &e);
+    CHECK_EQU(store_reap(s), 0); /* published, not adopted */
+    CHECK_EQU(read_mark(p->units[0].low), 1);
+    CHECK_EQU(store_published_epoch(s), 2);
+    CHECK_EQU(store_adopted_epoch(s), 1);
+    store_adopt(s, NULL);
+    CHECK_EQU(store_adopted_epoch(s), 2);
+    CHECK_EQU(store_bytes(s), all);
+    CHECK_EQU(store_reap(s), low);
+    CHECK_EQU(store_bytes(s), all - low);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), all - low);
+
+    /* Offered and taken back before anybody looked: the slab that only it named goes at once. */
+    REQUIRE_OK(store_add(s, make_slab(m, PACK_LOW, 0, 9), &e), &e);
+    REQUIRE_OK(store_publish(s, 0, &e), &e);
+    store_drop_low(s, 0);
+    CHECK_EQU(store_reap(s), 0);
+    REQUIRE_OK(store_publish(s, 1, &e), &e);
+    CHECK_EQU(store_reap(s), low);
+    CHECK_EQU(store_adopted_epoch(s), 2);
+    CHECK_EQU(store_adopt(s, NULL)->epoch, 4);
+    store_destroy(s);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
+    mem_destroy(m);
+}
+
+/* Publishing again and again without a reader must neither fail nor hold memory. */
+static void publishing_needs_no_reader_and_no_memory(void) {
+    struct mem *m;
+    struct err e = {0};
+    REQUIRE(mem_create(&m) == 0);
+    struct store *s = make_store(m);
+    uint64_t all = store_bytes(s);
+    mem_fail_at(m, 1, true);
+    for (uint32_t i = 0; i < 1000; i++) REQUIRE_OK(store_publish(s, i, &e), &e);
+    CHECK_EQU(store_adopt(s, NULL)->position, 999);
+    for (uint32_t i = 0; i < 1000; i++) {
+        REQUIRE_OK(store_publish(s, i, &e), &e);
+        if (i % 3 == 0) CHECK_EQU(store_adopt(s, NULL)->position, i);
+    }
+    CHECK_EQU(store_bytes(s), all);
+    store_destroy(s);
+    mem_destroy(m);
+}
+
+struct shared {
+    struct store *s;
+    _Atomic bool stop;      /* relaxed: only ends the loop */
+    _Atomic unsigned n_bad; /* relaxed: read after the join */
+    _Atomic unsigned n_adopted;
+};
+
+static unsigned count_faults(const struct plan *p) {
+    unsigned n_bad = 0, n_dropped = 0;
+    for (uint32_t u = 0; u < p->n_units; u++) {
+        const struct plan_unit *x = &p->units[u];
+        n_bad += read_mark(x->high) != u + 1;
+        n_dropped += x->low == NULL;
+        if (x->low) n_bad += read_mark(x->low) == 0 || x->low->unit != u;
+        for (int i = 0; i < MODEL_MAT_COUNT; i++) {
+            const struct kern_planes *k = &x->mats[i];
+            if (k->n_out) n_bad += (k->low != NULL) != (x->low != NULL);
+        }
+    }
+    return n_bad + (n_dropped != p->position);
+}
+
+static void *inference(void *ud) {
+    struct shared *sh = ud;
+    uint64_t last = 0;
+    while (!atomic_load_explicit(&sh->stop, memory_order_relaxed)) {
+        bool changed;
+        const struct plan *p = store_adopt(sh->s, &changed);
+        unsigned n_bad = count_faults(p) + (p->epoch < last) + (changed != (p->epoch > last));
+        last = p->epoch;
+        atomic_fetch_add_explicit(&sh->n_bad, n_bad, memory_order_relaxed);
+        atomic_fetch_add_explicit(&sh->n_adopted, changed, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static void two_threads_never_tear_or_leak(void) {
+    enum { N_PUBLISH = 4000 };
+    uint64_t rng = t_seed(), mark = 1000;
+    struct mem *m;
+    struct err e = {0};
+    REQUIRE(mem_create(&m) == 0);
+    struct shared sh = {.s = make_store(m)};
+    bool has_low[SMALL_UNITS] = {true, true, true};
+    uint32_t n_dropped = 0;
+    REQUIRE_OK(store_publish(sh.s, 0, &e), &e);
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, NULL, inference, &sh) == 0);
+    for (int i = 0; i < N_PUBLISH; i++) {
+        for (uint32_t u = 0; u < SMALL_UNITS; u++) {
+            if (t_rand(&rng) % 2) continue;
+            if (has_low[u])
+                store_drop_low(sh.s, u);
+            else
+                REQUIRE_OK(store_add(sh.s, make_slab(m, PACK_LOW, u, mark++), &e), &e);
+            n_dropped = has_low[u] ? n_dropped + 1 : n_dropped - 1;
+            has_low[u] = !has_low[u];
+        }
+        REQUIRE_OK(store_publish(sh.s, n_dropped, &e), &e);
+        /* Wait for the adoption now and then; at other times race ahead of it. */
+        while (i % 2 && store_adopted_epoch(sh.s) != store_published_epoch(sh.s)) sched_yield();
+        if (t_rand(&rng) % 2) store_reap(sh.s);
+        CHECK_EQU(store_bytes(sh.s), mem_bytes(m, MEM_SLAB));
+    }
+    while (store_adopted_epoch(sh.s) != store_published_epoch(sh.s)) sched_yield();
+    store_reap(sh.s);
+    CHECK_EQU(store_bytes(sh.s), store_next_bytes(sh.s));
+    atomic_store_explicit(&sh.stop, true, memory_order_relaxed);
+    pthread_join(thread, NULL);
+    CHECK_EQU(sh.n_bad, 0);
+    CHECK(sh.n_adopted >= N_PUBLISH / 2);
+    store_destroy(sh.s);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
+    mem_destroy(m);
+}
+
+/* A pack of the tiny model with random codes. */
+static const char *write_pack(void) {
+    static char path[400];
+    char src[400];
+    struct err e = {0};
+    struct tiny_opts o = tiny_defaults();
+    struct gguf *g;
+    struct model_hparams h;
+    struct pack_writer *w;
+    snprintf(src, sizeof(src), "%s/tiny.gguf", t_tmpdir());
+    snprintf(path, sizeof(path), "%s/tiny.ebb", t_tmpdir());
+    REQUIRE(tiny_write(&o, src) == 0);
+    REQUIRE_OK(gguf_open(src, &g, &e), &e);
+    REQUIRE_OK(model_read_hparams(g, true, &h, &e), &e);
+    REQUIRE_OK(pack_writer_create(path, g, &h, &w, &e), &e);
+    uint64_t rng = t_seed();
+    static const enum pack_part parts[] = {PACK_CORE, PACK_HIGH, PACK_LOW};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        uint32_t n = parts[i] == PACK_CORE ? 1 : model_n_units(&h);
+        for (uint32_t u = 0; u < n; u++) {
+            uint64_t bytes = parts[i] == PACK_CORE ? pack_core_bytes(&h)
+                                                   : pack_extent_bytes(&h, parts[i], u);
+            uint8_t *data = calloc(1, bytes);
+            REQUIRE(data);
+            for (uint64_t b = 0; b < bytes && i > 0; b++) data[b] = (uint8_t)t_rand(&rng);
+            if (i > 0) pack_unit_dir(&h, u, parts[i], data);
+            REQUIRE_OK(pack_writer_extent(w, parts[i], u, data, bytes, &e), &e);
+            free(data);
+        }
+    }
+    struct ladder_step steps[1] = {{.unit = 0, .from = RUNG_FULL, .to = RUNG_HIGH}};
+    steps[0].bytes = pack_extent_bytes(&h, PACK_LOW, 0);
+    struct pack_ladder_in ladder = {"lsaq", steps, 1};
+    char sha[65];
+    memset(sha, 'a', 64);
+    sha[64] = '\0';
+    struct pack_meta meta = {.source_sha256 = sha,
+                             .source_name = "tiny.gguf",
+                             .calibration = "none",
+                             .ladders = &ladder,
+                             .n_ladders = 1};
+    REQUIRE_OK(pack_writer_finish(w, &meta, &e), &e);
+    pack_writer_destroy(w);
+    gguf_close(g);
+    return path;
+}
+
+static void slabs_load_from_a_pack(void) {
+    struct mem *m;
+    struct pack *p;
+    struct store *s;
+    struct err e = {0};
+    const char *path = write_pack();
+    REQUIRE(mem_create(&m) == 0);
+    REQUIRE_OK(pack_open(path, &p, &e), &e);
+    const struct model_hparams *h = pack_hparams(p);
+    REQUIRE_OK(store_create(h, &s, &e), &e);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < pack_n_extents(p); i++) {
+        const struct pack_extent *x = pack_extent_at(p, i);
+        if (x->part != PACK_HIGH && x->part != PACK_LOW) continue;
+        struct slab *slab = NULL;
+        /* No memory at the first attempt, an intact store and another try after it. */
+        mem_fail_at(m, 1, i % 2);
+        CHECK_EQ(slab_load(m, p, x, &slab, &e), -ENOMEM);
+        CHECK(slab == NULL);
+        CHECK(strstr(e.msg, x->name));
+        CHECK_EQU(mem_bytes(m, MEM_SLAB), sum);
+        mem_fail_at(m, 0, false);
+        REQUIRE_OK(slab_load(m, p, x, &slab, &e), &e);
+        CHECK_EQU(slab->bytes, x->bytes);
+        sum += slab->bytes;
+        REQUIRE_OK(store_add(s, slab, &e), &e);
+    }
+    CHECK_EQU(store_bytes(s), sum);
+    REQUIRE_OK(store_publish(s, 0, &e), &e);
+    CHECK_EQU(store_adopt(s, NULL)->n_units, h->n_layers + 1);
+    store_destroy(s);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
+
+    /* A byte flipped under the open pack is found when the extent is read. */
+    const struct pack_extent *x = pack_find(p, PACK_LOW, 1);
+    int fd = open(path, O_RDWR);
+    uint8_t byte;
+    off_t at = (off_t)(x->offset + x->bytes / 2);
+    REQUIRE(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= 0x10;
+    REQUIRE(pwrite(fd, &byte, 1, at) == 1);
+    struct slab *slab = NULL;
+    CHECK_EQ(slab_load(m, p, x, &slab, &e), -EBADMSG);
+    CHECK(strstr(e.msg, "unit.001.low"));
+    CHECK(slab == NULL);
+    REQUIRE(ftruncate(fd, at) == 0);
+    CHECK_EQ(slab_load(m, p, x, &slab, &e), -EBADMSG);
+    close(fd);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
+    pack_close(p);
+    mem_destroy(m);
+}
+
+static const struct t_case cases[] = {
+    {"adding_is_checked", adding_is_checked},
+    {"plans_bind_both_planes", plans_bind_both_planes},
+    {"a_slab_lives_until_no_plan_names_it", a_slab_lives_until_no_plan_names_it},
+    {"publishing_needs_no_reader_and_no_memory", publishing_needs_no_reader_and_no_memory},
+    {"two_threads_never_tear_or_leak", two_threads_never_tear_or_leak},
+    {"slabs_load_from_a_pack", slabs_load_from_a_pack},
+};
+
+int main(int argc, char **argv) {
+    return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+}
