@@ -1,0 +1,199 @@
+#include "core/make/cmd.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/gemm.h"
+#include "core/make/cmd_progress.h"
+#include "core/make/text.h"
+#include "core/mem.h"
+#include "core/pool.h"
+
+static void complain(const struct cmd_env *env, const char *text) {
+    fflush(stdout);
+    fprintf(stderr, "%sebb-pack:%s ", env->has_colour ? "\033[31m" : "",
+            env->has_colour ? "\033[0m" : "");
+    /* Names from files may be in there: control bytes must not reach the terminal. */
+    for (const char *c = text; *c; c++)
+        fputc((unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c, stderr);
+    fputc('\n', stderr);
+}
+
+int cmd_usage(const struct cmd_env *env, const char *fmt, ...) {
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    complain(env, text);
+    fputs("Try: ebb-pack --help\n", stderr);
+    return CMD_USAGE;
+}
+
+int cmd_fail(const struct cmd_env *env, const struct err *e) {
+    complain(env, e->msg[0] ? e->msg : strerror(e->code < 0 ? -e->code : EIO));
+    switch (-e->code) {
+    case EBADMSG:
+    case EINVAL: return CMD_DATA;
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR: return CMD_NO_INPUT;
+    case ENOTSUP: return CMD_UNSUPPORTED;
+    case ENOMEM: return CMD_NO_MEMORY;
+    case EIO:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EROFS: return CMD_IO;
+    case EBUSY:
+    case EAGAIN: return CMD_BUSY;
+    case EACCES:
+    case EPERM: return CMD_NOT_ALLOWED;
+    default: return CMD_FAILED;
+    }
+}
+
+int cmd_end(const struct cmd_env *env, int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    complain(env, "cannot write to standard output");
+    return CMD_IO;
+}
+
+/* ---- arguments
+ * ----------------------------------------------------------------------------------- */
+
+static struct cmd_arg *find(struct cmd_arg *args, size_t n, const char *word, size_t len) {
+    for (size_t i = 0; i < n; i++) {
+        if (!args[i].name) continue;
+        if (len == 2 && word[0] == '-' && args[i].letter && word[1] == args[i].letter)
+            return &args[i];
+        if (strlen(args[i].name) == len && strncmp(args[i].name, word, len) == 0) return &args[i];
+    }
+    return NULL;
+}
+
+static int set_value(const struct cmd_env *env, struct cmd_arg *a, const char *value) {
+    const char *name = a->name ? a->name : a->what;
+    if (a->is_given) return cmd_usage(env, "%s is given twice", name);
+    a->is_given = true;
+    if (a->kind == CMD_TEXT) {
+        if (!*value) return cmd_usage(env, "%s is empty", name);
+        *(const char **)a->ret = value;
+        return CMD_OK;
+    }
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    if (errno || *end || end == value || *value < '0' || *value > '9' || v < a->min || v > a->max)
+        return cmd_usage(env, "%s takes a number from %u to %u, not '%.40s'", name, a->min, a->max,
+                         value);
+    *(uint32_t *)a->ret = (uint32_t)v;
+    return CMD_OK;
+}
+
+static struct cmd_arg *next_operand(struct cmd_arg *args, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!args[i].name && !args[i].is_given) return &args[i];
+    return NULL;
+}
+
+/* One option and, if it takes one, its value; *i moves over what was used. */
+static int take_option(const struct cmd_env *env, int argc, char **argv, int *i,
+                       struct cmd_arg *args, size_t n) {
+    const char *word = argv[*i], *eq = strchr(word, '=');
+    size_t len = eq && word[1] == '-' ? (size_t)(eq - word) : strlen(word);
+    struct cmd_arg *a = find(args, n, word, len);
+    if (!a) return cmd_usage(env, "unknown option '%.60s'", word);
+    if (a->kind == CMD_FLAG) {
+        if (word[len]) return cmd_usage(env, "%s takes no value", a->name);
+        *(bool *)a->ret = true;
+        a->is_given = true;
+        return CMD_OK;
+    }
+    if (word[len]) return set_value(env, a, word + len + 1);
+    if (*i + 1 >= argc) return cmd_usage(env, "%s needs a value", a->name);
+    return set_value(env, a, argv[++*i]);
+}
+
+int cmd_parse(const struct cmd_env *env, int argc, char **argv, struct cmd_arg *args, size_t n) {
+    bool only_operands = false;
+    for (int i = 0; i < argc; i++) {
+        int r;
+        if (!only_operands && strcmp(argv[i], "--") == 0) {
+            only_operands = true;
+            continue;
+        }
+        if (!only_operands && argv[i][0] == '-' && argv[i][1]) {
+            r = take_option(env, argc, argv, &i, args, n);
+        } else {
+            struct cmd_arg *a = next_operand(args, n);
+            r = a ? set_value(env, a, argv[i])
+                  : cmd_usage(env, "one argument too many: '%.60s'", argv[i]);
+        }
+        if (r != CMD_OK) return r;
+    }
+    const struct cmd_arg *missing = next_operand(args, n);
+    if (missing) return cmd_usage(env, "%s is missing", missing->what);
+    return CMD_OK;
+}
+
+/* ---- tools
+ * --------------------------------------------------------------------------------------- */
+
+int cmd_tools_init(const struct cmd_env *env, uint32_t n_threads, struct tools *ret,
+                   struct err *e) {
+    *ret = (struct tools){0};
+    gemm_init();
+    kern_init(&ret->ops, kern_cpu_flags());
+    struct cmd_progress *bar = cmd_progress_create(env->is_terminal, env->has_colour);
+    int r = bar ? mem_create(&ret->mem) : -ENOMEM;
+    if (r < 0) {
+        cmd_progress_destroy(bar);
+        return err_set(e, r, "no memory");
+    }
+    ret->progress = cmd_progress_listener(bar);
+    r = pool_create(n_threads, &ret->pool, e);
+    if (r < 0) cmd_tools_fini(ret);
+    return r;
+}
+
+void cmd_tools_fini(struct tools *t) {
+    cmd_progress_destroy(t->progress.ud);
+    pool_destroy(t->pool);
+    mem_destroy(t->mem);
+    *t = (struct tools){0};
+}
+
+/* ---- JSON
+ * ---------------------------------------------------------------------------------------- */
+
+void cmd_json_str(FILE *f, const char *s, size_t n) {
+    fputc('"', f);
+    for (size_t i = 0; i < n;) {
+        const uint8_t *p = (const uint8_t *)s + i;
+        size_t len = text_utf8_len(p, n - i);
+        if (len == 0) {
+            fputs("\\ufffd", f);
+            len = 1;
+        } else if (*p == '"' || *p == '\\') {
+            fprintf(f, "\\%c", *p);
+        } else if (*p < ' ' || *p == 0x7f) {
+            fprintf(f, "\\u%04x", *p);
+        } else {
+            fwrite(p, 1, len, f);
+        }
+        i += len;
+    }
+    fputc('"', f);
+}
+
+void cmd_json_num(FILE *f, double v) {
+    if (isfinite(v))
+        fprintf(f, "%.9g", v);
+    else
+        fputs("null", f);
+}

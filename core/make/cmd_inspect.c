@@ -1,0 +1,185 @@
+/* ebb-pack inspect: a pack's header, for people and as JSON. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/gguf.h"
+#include "core/ladder.h"
+#include "core/make/cmd.h"
+#include "core/pack.h"
+
+/* Both rungs that this version's packs hold. */
+static const enum rung rungs[] = {RUNG_FULL, RUNG_HIGH};
+
+/* Element `unit` of an f32 array of the header; NaN if it was not measured. */
+static double unit_value(const struct pack *p, const char *key, uint32_t unit) {
+    const struct gguf_value *v;
+    if (gguf_get_array(pack_gguf(p), key, GGUF_F32, &v, NULL) < 0 || unit >= v->n)
+        return (double)NAN;
+    return gguf_elem_f64(v, unit);
+}
+
+static double distortion(const struct pack *p, enum rung rung, const char *score, uint32_t unit) {
+    char key[64];
+    snprintf(key, sizeof(key), "ebb.distortion.%s.%s", rung_name(rung), score);
+    return unit_value(p, key, unit);
+}
+
+static struct gguf_str text_of(const struct pack *p, const char *key) {
+    struct gguf_str s;
+    if (gguf_get_str(pack_gguf(p), key, &s, NULL) < 0) return (struct gguf_str){"", 0};
+    return s;
+}
+
+/* ---- JSON
+ * ---------------------------------------------------------------------------------------- */
+
+static void json_key_str(const char *key, struct gguf_str s) {
+    printf("\"%s\":", key);
+    cmd_json_str(stdout, s.p, s.n);
+}
+
+static void json_name(const struct pack *p, uint32_t unit) {
+    char name[32];
+    model_unit_name(pack_hparams(p), unit, name, sizeof(name));
+    cmd_json_str(stdout, name, strlen(name));
+}
+
+static void json_unit(const struct pack *p, uint32_t unit) {
+    printf("%s{\"name\":", unit ? "," : "");
+    json_name(p, unit);
+    printf(",\"rungs\":{");
+    for (size_t i = 0; i < ARRAY_LEN(rungs); i++) {
+        printf("%s\"%s\":{\"bytes\":%" PRIu64 ",\"kl\":", i ? "," : "", rung_name(rungs[i]),
+               pack_unit_bytes(p, unit, rungs[i]));
+        cmd_json_num(stdout, distortion(p, rungs[i], "kl", unit));
+        printf(",\"jaccard\":");
+        cmd_json_num(stdout, distortion(p, rungs[i], "jaccard", unit));
+        putchar('}');
+    }
+    printf("},\"importance\":{\"lsaq\":");
+    cmd_json_num(stdout, unit_value(p, "ebb.importance.lsaq", unit));
+    printf("}}");
+}
+
+static void json_ladder(const struct pack *p, const struct ladder *l) {
+    cmd_json_str(stdout, ladder_name(l), strlen(ladder_name(l)));
+    printf(":[");
+    for (uint32_t i = 0; i < ladder_n_steps(l); i++) {
+        const struct ladder_step *s = ladder_step_at(l, i);
+        printf("%s{\"unit\":", i ? "," : "");
+        json_name(p, s->unit);
+        printf(",\"from\":\"%s\",\"to\":\"%s\",\"bytes\":%" PRIu64 ",\"cost\":", rung_name(s->from),
+               rung_name(s->to), s->bytes);
+        cmd_json_num(stdout, (double)s->cost);
+        putchar('}');
+    }
+    putchar(']');
+}
+
+static void print_json(const struct pack *p) {
+    const char *name = pack_model_name(p);
+    printf("{\"model\":");
+    cmd_json_str(stdout, name, strlen(name));
+    printf(",\"units\":[");
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) json_unit(p, u);
+    printf("],\"ladders\":{");
+    for (size_t i = 0; i < pack_n_ladders(p); i++) {
+        if (i) putchar(',');
+        json_ladder(p, pack_ladder_at(p, i));
+    }
+    printf("},\"source\":{");
+    json_key_str("name", text_of(p, "ebb.source.name"));
+    putchar(',');
+    json_key_str("sha256", text_of(p, "ebb.source.sha256"));
+    printf("},");
+    json_key_str("calibration", text_of(p, "ebb.calibration"));
+    putchar(',');
+    json_key_str("packer", text_of(p, "ebb.packer"));
+    printf("}\n");
+}
+
+/* ---- for people
+ * ---------------------------------------------------------------------------------- */
+
+/* A string from the file; control bytes must not reach a terminal. */
+static void print_str(const char *label, struct gguf_str s) {
+    printf("%-12s ", label);
+    for (size_t i = 0; i < s.n; i++)
+        putchar((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
+    putchar('\n');
+}
+
+static void print_units(const struct pack *p) {
+    const struct model_hparams *h = pack_hparams(p);
+    uint64_t sum[ARRAY_LEN(rungs)] = {0};
+    printf("\n%-10s %12s %12s %12s\n", "unit", "full bytes", "high bytes", "importance");
+    for (uint32_t u = 0; u < model_n_units(h); u++) {
+        char name[32];
+        printf("%-10s", model_unit_name(h, u, name, sizeof(name)));
+        for (size_t i = 0; i < ARRAY_LEN(rungs); i++) {
+            uint64_t n = pack_unit_bytes(p, u, rungs[i]);
+            sum[i] += n;
+            printf(" %12" PRIu64, n);
+        }
+        double score = unit_value(p, "ebb.importance.lsaq", u);
+        if (isfinite(score)) printf(" %12.4f", score);
+        putchar('\n');
+    }
+    printf("%-10s %12" PRIu64 " %12" PRIu64 "\n", "all", sum[0], sum[1]);
+}
+
+static void print_ladder(const struct pack *p, const struct ladder *l) {
+    printf("\nladder %s\n%8s  %-10s %-12s %14s %10s\n", ladder_name(l), "position", "unit", "step",
+           "bytes left", "cost");
+    printf("%8u  %-10s %-12s %14" PRIu64 "\n", 0u, "-", "-", ladder_bytes(l, 0));
+    for (uint32_t i = 0; i < ladder_n_steps(l); i++) {
+        const struct ladder_step *s = ladder_step_at(l, i);
+        char name[32], step[32];
+        snprintf(step, sizeof(step), "%s>%s", rung_name(s->from), rung_name(s->to));
+        printf("%8u  %-10s %-12s %14" PRIu64 " %10.4f\n", i + 1,
+               model_unit_name(pack_hparams(p), s->unit, name, sizeof(name)), step,
+               ladder_bytes(l, i + 1), (double)s->cost);
+    }
+}
+
+static void print_text(const struct pack *p) {
+    const struct model_hparams *h = pack_hparams(p);
+    const char *name = pack_model_name(p);
+    print_str("model", (struct gguf_str){name, strlen(name)});
+    printf("%-12s %u layers, width %u, feed-forward %u, %u heads, %u kv heads, %u words, %s head\n",
+           "sizes", h->n_layers, h->n_embd, h->n_ff, h->n_heads, h->n_kv_heads, h->n_vocab,
+           h->is_tied ? "tied" : "untied");
+    print_str("source", text_of(p, "ebb.source.name"));
+    print_str("sha256", text_of(p, "ebb.source.sha256"));
+    print_str("calibration", text_of(p, "ebb.calibration"));
+    print_str("packer", text_of(p, "ebb.packer"));
+    print_units(p);
+    for (size_t i = 0; i < pack_n_ladders(p); i++) print_ladder(p, pack_ladder_at(p, i));
+}
+
+int cmd_inspect(const struct cmd_env *env, int argc, char **argv) {
+    const char *path = NULL;
+    bool is_json = false;
+    struct cmd_arg args[] = {
+        {.what = "PACK", .kind = CMD_TEXT, .ret = &path},
+        {.name = "--json", .kind = CMD_FLAG, .ret = &is_json},
+    };
+    int r = cmd_parse(env, argc, argv, args, ARRAY_LEN(args));
+    if (r != CMD_OK) return r;
+    struct err e = {0};
+    struct pack *p;
+    r = pack_open(path, &p, &e);
+    if (r < 0) {
+        err_prefix(&e, "%s", path);
+        return cmd_fail(env, &e);
+    }
+    if (is_json)
+        print_json(p);
+    else
+        print_text(p);
+    pack_close(p);
+    return CMD_OK;
+}

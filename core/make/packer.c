@@ -1,0 +1,159 @@
+/* main() of ebb-pack: finds the command, and says what there is. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/make/cmd.h"
+
+/* clang-format off */
+static const char help_main[] =
+"ebb-pack: turns a GGUF model into a pack that ebb can serve at changing precision\n"
+"\n"
+"Usage:\n"
+"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT] [--windows N] [--threads N]\n"
+"  ebb-pack inspect PACK [--json]\n"
+"  ebb-pack verify PACK\n"
+"  ebb-pack eval PACK --text FILE (--rung full|high | --position P)\n"
+"                [--source SRC.gguf] [--windows N] [--threads N] [--json]\n"
+"  ebb-pack tokenize FILE < TEXT\n"
+"  ebb-pack COMMAND --help | --help | --version\n"
+"\n"
+"Commands:\n"
+"  build     calibrate and quantise a model, write the pack\n"
+"  inspect   what is in a pack: units, bytes, ladders, importance\n"
+"  verify    read all of a pack and check every checksum\n"
+"  eval      perplexity of a pack, and its distance to the source\n"
+"  tokenize  token ids of the text on standard input\n"
+"\n"
+"A pack holds each layer (and the head) as two nested planes: the high plane alone reads as 4-bit\n"
+"weights, both together as 8-bit ones. The ladder says in which order ebbd lets low planes go when\n"
+"memory gets short; a position is a number of steps down it, 0 being everything at its best.\n"
+"\n";
+
+static const char help_exit[] =
+"Exit codes:\n"
+"  0   done\n"
+"  1   failed for another reason than those below\n"
+"  2   wrong usage\n"
+"  65  a file is damaged, or not what it should be\n"
+"  66  a file does not exist\n"
+"  69  a valid file that ebb cannot use (architecture, tensor type, tokenizer, version)\n"
+"  71  not enough memory\n"
+"  74  reading or writing failed, or the disk is full\n"
+"  75  another ebb-pack writes the same output\n"
+"  77  permission denied\n";
+
+static const char help_build[] =
+"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT] [--windows N] [--threads N]\n"
+"\n"
+"Reads a GGUF model (architecture llama; F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K),\n"
+"runs it over a calibration text, and writes a pack whose scales are fitted to what the model's\n"
+"matrices really see. The pack appears under its name only when it is complete.\n"
+"\n"
+"  -o, --output FILE  the pack to write\n"
+"  --calib TEXT       UTF-8 text file to calibrate on; its beginning is used. Without it the model\n"
+"                     writes a text itself, which takes longer and needs nothing\n"
+"  --windows N        windows of 512 tokens of it, 1 to 65536 (default 128). Memory grows with it:\n"
+"                     4 bytes x 512 x the model's width for each\n"
+"  --threads N        1 to 64 (default: one for each CPU). The pack does not depend on it\n"
+"\n";
+
+static const char help_inspect[] =
+"Usage: ebb-pack inspect PACK [--json]\n"
+"\n"
+"Shows model, units, bytes of each rung, ladder, calibration and importance. Only the header is\n"
+"read and checked; see ebb-pack verify.\n"
+"\n"
+"  --json  one object: {\"model\", \"units\": [{\"name\", \"rungs\": {\"full\": {\"bytes\", \"kl\", \"jaccard\"},\n"
+"          ...}, \"importance\"}], \"ladders\": {NAME: [{\"unit\", \"from\", \"to\", \"bytes\", \"cost\"}]},\n"
+"          \"source\", \"calibration\"}; null where something was not measured\n"
+"\n";
+
+static const char help_verify[] =
+"Usage: ebb-pack verify PACK\n"
+"\n"
+"Reads every byte of the pack, checks all checksums and that each matrix lies where the model needs\n"
+"it. Exit code 0 if the pack is whole, 65 if it is damaged.\n"
+"\n";
+
+static const char help_eval[] =
+"Usage: ebb-pack eval PACK --text FILE (--rung full|high | --position P)\n"
+"                     [--source SRC.gguf] [--windows N] [--threads N] [--json]\n"
+"\n"
+"Runs the pack, exactly as ebbd computes, over windows of 512 tokens and scores the second half of\n"
+"each: perplexity and, with the source, the mean Kullback-Leibler divergence from the source's\n"
+"predictions and how often both find the same likeliest word.\n"
+"\n"
+"  --text FILE        UTF-8 text to judge on; not the one it was calibrated on\n"
+"  --rung full|high   every unit at this rung\n"
+"  --position P       or: the pack's ladder taken P steps down\n"
+"  --source SRC.gguf  the model the pack was made from\n"
+"  --windows N        1 to 65536 (default 128); fewer if the text is shorter\n"
+"  --threads N        1 to 64 (default: one for each CPU)\n"
+"  --json             {\"ppl\", \"kl\", \"top1\", \"bits_per_weight\", \"bytes\", \"windows\", ...}; kl, top1 and\n"
+"                     source_ppl are null without --source\n"
+"\n";
+
+static const char help_tokenize[] =
+"Usage: ebb-pack tokenize FILE < TEXT\n"
+"\n"
+"Prints the token ids of the text on standard input, separated by spaces, as the tokenizer in FILE\n"
+"(a GGUF model or a pack) cuts it. What looks like a special token is ordinary text; no BOS is put\n"
+"in front.\n"
+"\n";
+/* clang-format on */
+
+struct command {
+    const char *name, *help;
+    int (*run)(const struct cmd_env *env, int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"build", help_build, cmd_build},          {"inspect", help_inspect, cmd_inspect},
+    {"verify", help_verify, cmd_verify},       {"eval", help_eval, cmd_eval},
+    {"tokenize", help_tokenize, cmd_tokenize},
+};
+
+static bool asks_for_help(int argc, char **argv) {
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return true;
+    return false;
+}
+
+static int run(const struct cmd_env *env, int argc, char **argv) {
+    if (argc < 2) {
+        fputs(help_main, stderr);
+        return CMD_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        puts("ebb-pack " EBB_VERSION);
+        return CMD_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        fputs(help_main, stdout);
+        fputs(help_exit, stdout);
+        return CMD_OK;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
+        if (argc == 3 && strcmp(argv[2], "--version") == 0) {
+            puts("ebb-pack " EBB_VERSION);
+            return CMD_OK;
+        }
+        if (asks_for_help(argc - 2, argv + 2)) {
+            fputs(commands[i].help, stdout);
+            fputs(help_exit, stdout);
+            return CMD_OK;
+        }
+        return commands[i].run(env, argc - 2, argv + 2);
+    }
+    return cmd_usage(env, "unknown command '%.60s'", argv[1]);
+}
+
+int main(int argc, char **argv) {
+    const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+    bool is_terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    struct cmd_env env = {.is_terminal = is_terminal,
+                          .has_colour = is_terminal && !(no_colour && *no_colour)};
+    return cmd_end(&env, run(&env, argc, argv));
+}

@@ -1,0 +1,298 @@
+#include "core/make/planes.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/make/slots.h"
+#include "core/pool.h"
+#include "kernels/kernels.h"
+
+enum {
+    CLIP_STEPS = 7, /* 0 .. 6 notches of CLIP_NOTCH off either end: 0 to 24 % */
+    CODE_MAX = 15,
+    SCALE_MAX = 255,
+    DESCENT_ROUNDS = 8, /* it settles after 2 or 3; a bound against ties that wander */
+};
+#define CLIP_NOTCH 0.04f
+
+/* An input that calibration never saw moving still gets this share of the mean moment: another
+ * text may move it. */
+#define MOMENT_FLOOR 1e-3f
+
+/* x + ROUND - ROUND is x rounded to the nearest integer, ties to even, for |x| < 2^22; unlike
+ * rintf() compilers turn it into vector code. */
+#define ROUND 12582912.0f
+
+static inline float clamp(float x, float lo, float hi) {
+    x = x > lo ? x : lo;
+    return x < hi ? x : hi;
+}
+
+/* The high code and the rest it leaves, in steps; and the low code (0..15) of a rest. A quotient
+ * far outside is clamped first, where ROUND still works. */
+static inline float high_code(float q) {
+    return clamp(q, 0.0f, (float)CODE_MAX) + ROUND - ROUND;
+}
+
+static inline float low_code(float rest) {
+    return clamp(rest * 8.0f, -8.0f, 7.0f) + ROUND - ROUND + 8.0f;
+}
+
+float planes_group_cost(const float *w, const float *weights, float s, float o) {
+    float inv = s > 0.0f ? 1.0f / s : 0.0f;
+    float unit = s > 0.0f ? s : 1.0f;
+    /* Without a scale every code reads as the offset: the whole distance is the error, twice. */
+    float back = s > 0.0f ? 1.0f : 0.0f;
+    float sum[8] = {0};
+    for (unsigned i = 0; i < PLANE_GROUP; i += 8)
+        for (unsigned j = 0; j < 8; j++) {
+            float q = s > 0.0f ? (w[i + j] - o) * inv : w[i + j] - o;
+            float rest = q - back * high_code(q);
+            float left = rest - back * (low_code(rest) - 8.0f) * 0.125f;
+            sum[j] += weights[i + j] * (rest * rest + PLANES_FULL_COUNTS * left * left);
+        }
+    float all = ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+    return all * unit * unit;
+}
+
+/* ---- scales of a row ---------------------------------------------------------------------------
+ */
+
+/* What the search knows of one group. */
+struct fit {
+    float s, m;   /* continuous scale and min (offset = -m), best of the clip search */
+    float s0, m0; /* the same without clipping */
+    uint8_t sc, mn;
+    float cost;
+};
+
+static void clip_search(const float *w, const float *weights, struct fit *f) {
+    float lo = 0.0f, hi = 0.0f; /* zero is always inside: mins are stored as -M * mn <= 0 */
+    for (unsigned i = 0; i < PLANE_GROUP; i++) {
+        lo = w[i] < lo ? w[i] : lo;
+        hi = w[i] > hi ? w[i] : hi;
+    }
+    float range = hi - lo;
+    f->s0 = range / CODE_MAX;
+    f->m0 = -lo;
+    f->s = f->s0;
+    f->m = f->m0;
+    if (!(range > 0.0f)) return;
+    float best = INFINITY;
+    for (unsigned a = 0; a < CLIP_STEPS; a++)
+        for (unsigned b = 0; b < CLIP_STEPS; b++) {
+            float o = lo + CLIP_NOTCH * (float)a * range;
+            o = o < 0.0f ? o : 0.0f;
+            float s = (hi - CLIP_NOTCH * (float)b * range - o) / CODE_MAX;
+            float c = planes_group_cost(w, weights, s, o);
+            if (c < best) {
+                best = c;
+                f->s = s;
+                f->m = -o;
+            }
+        }
+}
+
+/* The fp16 whose 255-fold reaches `top`: rounded up, so that the largest group loses nothing. */
+static uint16_t row_scale(const struct kern_ops *ops, float top) {
+    if (!(top > 0.0f)) return 0;
+    float want = top / SCALE_MAX;
+    uint16_t h;
+    ops->to_f16(&want, 1, &h);
+    if (kern_from_f16(h) < want) h++; /* the next one; finite, as weights are bounded */
+    return h;
+}
+
+static uint8_t to_code(float x, float unit) {
+    if (!(unit > 0.0f)) return 0;
+    return (uint8_t)(clamp(x / unit, 0.0f, (float)SCALE_MAX) + 0.5f);
+}
+
+static void try_codes(const float *w, const float *weights, float D, float M, int sc, int mn,
+                      struct fit *f) {
+    if (sc < 0 || sc > SCALE_MAX || mn < 0 || mn > SCALE_MAX) return;
+    float c = planes_group_cost(w, weights, D * (float)sc, -M * (float)mn);
+    if (c < f->cost) {
+        f->cost = c;
+        f->sc = (uint8_t)sc;
+        f->mn = (uint8_t)mn;
+    }
+}
+
+/* From the better of the clipped and the plain start downhill over the codes as stored, with
+ * strides of 4, 2 and 1: the clip search's grid is coarser than the codes'. */
+static void descend(const float *w, const float *weights, float D, float M, struct fit *f) {
+    f->cost = INFINITY;
+    try_codes(w, weights, D, M, to_code(f->s, D), to_code(f->m, M), f);
+    try_codes(w, weights, D, M, to_code(f->s0, D), to_code(f->m0, M), f);
+    for (int stride = 4; stride >= 1; stride /= 2)
+        for (unsigned round = 0; round < DESCENT_ROUNDS; round++) {
+            int sc = f->sc, mn = f->mn;
+            for (int a = -stride; a <= stride; a += stride)
+                for (int b = -stride; b <= stride; b += stride)
+                    if (a != 0 || b != 0) try_codes(w, weights, D, M, sc + a, mn + b, f);
+            if (sc == f->sc && mn == f->mn) break;
+        }
+}
+
+/* Scales of one row: D and M from the largest chosen scale and min, then codes for them. Returns
+ * the row's cost. */
+static float fit_row(const struct kern_ops *ops, const float *w, const float *weights,
+                     uint32_t n_groups, bool is_clipped, struct fit *fits, uint16_t *ret_d,
+                     uint16_t *ret_m) {
+    float top_s = 0.0f, top_m = 0.0f, cost = 0.0f;
+    for (uint32_t g = 0; g < n_groups; g++) {
+        top_s = fmaxf(top_s, is_clipped ? fits[g].s : fits[g].s0);
+        top_m = fmaxf(top_m, is_clipped ? fits[g].m : fits[g].m0);
+    }
+    *ret_d = row_scale(ops, top_s);
+    *ret_m = row_scale(ops, top_m);
+    float D = kern_from_f16(*ret_d), M = kern_from_f16(*ret_m);
+    for (uint32_t g = 0; g < n_groups; g++) {
+        descend(w + g * PLANE_GROUP, weights + g * PLANE_GROUP, D, M, &fits[g]);
+        cost += fits[g].cost;
+    }
+    return cost;
+}
+
+/* ---- codes --------------------------------------------------------------------------------------
+ */
+
+/* High codes of a group. `w` is what the codes should read as: the weights themselves, or what an
+ * error feedback has made of them by the time it comes to this group. */
+static void high_codes(const float *w, float s, float o, uint8_t *t) {
+    float inv = s > 0.0f ? 1.0f / s : 0.0f;
+    for (unsigned i = 0; i < PLANE_GROUP; i++)
+        t[i] = s > 0.0f ? (uint8_t)high_code((w[i] - o) * inv) : 0;
+}
+
+/* Low codes of a group: the rest of the original weights, whatever chose the high codes. Returns
+ * how many rests are out of reach by more than the half of a code that rounding takes. */
+static unsigned low_codes(const float *w, float s, float o, const uint8_t *t, uint8_t *l) {
+    float inv = s > 0.0f ? 1.0f / s : 0.0f;
+    unsigned n_clipped = 0;
+    for (unsigned i = 0; i < PLANE_GROUP; i++) {
+        float rest = s > 0.0f ? (w[i] - o) * inv - (float)t[i] : 0.0f;
+        l[i] = (uint8_t)low_code(rest);
+        if (rest < -17.0f / 16 || rest > 15.0f / 16) n_clipped++;
+    }
+    return n_clipped;
+}
+
+static void put_codes(uint8_t *tile, uint32_t r, const uint8_t *codes) {
+    for (uint32_t i = 0; i < PLANE_GROUP; i++) {
+        uint8_t *b = &tile[planes_code_byte(r, i)];
+        uint32_t shift = planes_code_shift(i);
+        *b = (uint8_t)((*b & ~(15u << shift)) | (unsigned)codes[i] << shift);
+    }
+}
+
+/* ---- work ------------------------------------------------------------------------------------ */
+
+struct job {
+    const struct kern_ops *ops;
+    const float *w;
+    uint32_t n_out, n_in;
+    const float *weights; /* [n_in], none zero */
+    const struct planes_dst *dst;
+    struct slots *slots;          /* a row's fits: [groups] */
+    _Atomic uint64_t n_clipped;   /* statistics: relaxed */
+    _Atomic uint32_t too_big_row; /* row + 1 of a weight beyond the format; relaxed */
+};
+
+static void quantise_row(struct job *j, uint32_t row, struct fit *fits) {
+    uint32_t n_groups = j->n_in / PLANE_GROUP, tile = row / PLANE_ROWS, r = row % PLANE_ROWS;
+    const float *w = j->w + (size_t)row * j->n_in;
+    for (uint32_t i = 0; i < j->n_in; i++)
+        if (!(fabsf(w[i]) <= PLANES_MAX_WEIGHT)) {
+            atomic_store_explicit(&j->too_big_row, row + 1, memory_order_relaxed);
+            return;
+        }
+    for (uint32_t g = 0; g < n_groups; g++)
+        clip_search(w + g * PLANE_GROUP, j->weights + g * PLANE_GROUP, &fits[g]);
+    uint16_t d, m, d0, m0;
+    float cost = fit_row(j->ops, w, j->weights, n_groups, true, fits, &d, &m);
+    /* A D made for the clipped scales may be too small for a group that is best left whole. */
+    float cost0 = fit_row(j->ops, w, j->weights, n_groups, false, fits, &d0, &m0);
+    if (cost0 <= cost) {
+        d = d0;
+        m = m0;
+    } else {
+        (void)fit_row(j->ops, w, j->weights, n_groups, true, fits, &d, &m);
+    }
+
+    float D = kern_from_f16(d), M = kern_from_f16(m);
+    uint64_t n_clipped = 0;
+    uint8_t *rows = j->dst->rows + (size_t)tile * PLANE_ROW_BYTES;
+    memcpy(rows + 2 * r, &d, 2);
+    memcpy(rows + 2 * (PLANE_ROWS + r), &m, 2);
+    for (uint32_t g = 0; g < n_groups; g++) {
+        size_t at = (size_t)tile * n_groups + g;
+        float s = D * (float)fits[g].sc, o = -M * (float)fits[g].mn;
+        uint8_t t[PLANE_GROUP], l[PLANE_GROUP];
+        high_codes(w + g * PLANE_GROUP, s, o, t);
+        n_clipped += low_codes(w + g * PLANE_GROUP, s, o, t, l);
+        j->dst->groups[at * PLANE_SCALE_BYTES + r] = fits[g].sc;
+        j->dst->groups[at * PLANE_SCALE_BYTES + PLANE_ROWS + r] = fits[g].mn;
+        put_codes(j->dst->high + at * PLANE_TILE_BYTES, r, t);
+        put_codes(j->dst->low + at * PLANE_TILE_BYTES, r, l);
+    }
+    atomic_fetch_add_explicit(&j->n_clipped, n_clipped, memory_order_relaxed);
+}
+
+static void quantise_tile(void *ud, uint32_t tile) {
+    struct job *j = ud;
+    struct fit *fits = slots_claim(j->slots);
+    for (uint32_t row = tile * PLANE_ROWS; row < MIN((tile + 1) * PLANE_ROWS, j->n_out); row++)
+        quantise_row(j, row, fits);
+    slots_release(j->slots, fits);
+}
+
+static void fill_weights(const float *moments, uint32_t n, float *ret) {
+    double sum = 0.0;
+    for (uint32_t i = 0; i < n; i++) sum += (double)moments[i];
+    float mean = (float)(sum / n);
+    /* Only ratios matter: scaled to a mean of 1, so that no cost overflows or vanishes. */
+    for (uint32_t i = 0; i < n; i++)
+        ret[i] = mean > 0.0f && isfinite(mean) ? fmaxf(moments[i] / mean, MOMENT_FLOOR) : 1.0f;
+}
+
+int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops, const float *w,
+                    uint32_t n_out, uint32_t n_in, const float *moments,
+                    const struct planes_dst *dst, struct planes_stats *stats, struct err *e) {
+    ASSERT(n_in % PLANE_GROUP == 0);
+    uint32_t n_tiles = planes_row_tiles(n_out);
+    struct slots *slots = NULL;
+    float *weights = malloc(n_in * sizeof(*weights));
+    int r = slots_create(m, pool_threads(pool), n_in / PLANE_GROUP * sizeof(struct fit), &slots);
+    if (r < 0 || !weights) {
+        r = err_set(e, -ENOMEM, "no memory for the scales of a row");
+        goto out;
+    }
+    fill_weights(moments, n_in, weights);
+    memset(dst->rows, 0, (size_t)n_tiles * PLANE_ROW_BYTES);
+    memset(dst->groups, 0, (size_t)n_tiles * (n_in / PLANE_GROUP) * PLANE_SCALE_BYTES);
+    struct job j = {.ops = ops,
+                    .w = w,
+                    .n_out = n_out,
+                    .n_in = n_in,
+                    .weights = weights,
+                    .dst = dst,
+                    .slots = slots};
+    pool_run(pool, quantise_tile, &j, n_tiles);
+    if (j.too_big_row) {
+        r = err_set(e, -ENOTSUP, "row %u holds a weight beyond +-%g, which planes cannot store",
+                    j.too_big_row - 1, (double)PLANES_MAX_WEIGHT);
+        goto out;
+    }
+    stats->n_weights += (uint64_t)n_out * n_in;
+    stats->n_clipped += j.n_clipped;
+out:
+    slots_destroy(slots);
+    free(weights);
+    return r;
+}
