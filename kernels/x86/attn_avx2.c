@@ -3,6 +3,8 @@
  * elements held in registers. */
 #include "kernels/x86/variants.h"
 
+#include <math.h>
+
 #include "kernels/x86/avx2.h"
 
 KERN_INLINE __m256 load_f16(const uint16_t *p) {
@@ -34,14 +36,17 @@ KERN_INLINE __m256 scores8(const float *q, const uint16_t *k, size_t stride, uin
 
 /* Replaces the scores by exp(score - max); returns their sum. */
 static float exponents(float *s, uint32_t n, float max) {
+    const __m256 m = _mm256_set1_ps(max);
     __m256 sum = _mm256_setzero_ps();
-    for (uint32_t p = 0; p < n; p += 8) {
-        __m256i lanes = first_lanes(n - p < 8 ? n - p : 8);
-        __m256 e = exp8(_mm256_sub_ps(_mm256_maskload_ps(s + p, lanes), _mm256_set1_ps(max)));
-        _mm256_maskstore_ps(s + p, lanes, e);
-        sum = _mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(lanes)));
+    uint32_t n8 = n & ~7u;
+    for (uint32_t p = 0; p < n8; p += 8) {
+        __m256 e = exp8(_mm256_sub_ps(_mm256_loadu_ps(s + p), m));
+        _mm256_storeu_ps(s + p, e);
+        sum = _mm256_add_ps(sum, e);
     }
-    return hsum(sum);
+    __m256 e = exp8(_mm256_sub_ps(load_last(s + n8, n - n8, -INFINITY), m)); /* exp(-inf) is 0 */
+    store_last(s + n8, n - n8, e);
+    return hsum(_mm256_add_ps(sum, e));
 }
 
 /* ret[0 .. 8n) = sum over positions of weight * v, times k. */
@@ -60,11 +65,14 @@ KERN_INLINE void weigh(const float *weight, const uint16_t *v, size_t stride, ui
 void kern_attn_avx2(const float *q, const uint16_t *k, const uint16_t *v, size_t stride,
                     uint32_t n_pos, uint32_t head_dim, float scale, float *scratch, float *ret) {
     const __m256 ks = _mm256_set1_ps(scale);
-    __m256 max = _mm256_set1_ps(-__builtin_inff());
+    __m256 max = _mm256_set1_ps(-INFINITY);
     for (uint32_t p = 0; p < n_pos; p += 8) {
         uint32_t n = n_pos - p < 8 ? n_pos - p : 8;
         __m256 s = _mm256_mul_ps(ks, scores8(q, k + p * stride, stride, head_dim, n));
-        _mm256_maskstore_ps(scratch + p, first_lanes(n), s);
+        if (n == 8)
+            _mm256_storeu_ps(scratch + p, s);
+        else
+            store_last(scratch + p, n, s);
         max = _mm256_max_ps(max, s);
     }
     __m256 inv = _mm256_set1_ps(1 / exponents(scratch, n_pos, hmax(max)));

@@ -106,10 +106,18 @@ KERN_INLINE int32_t hsum_i32(__m256i v) {
     return _mm_cvtsi128_si32(s);
 }
 
-/* Mask of the first n (0..8) lanes, for the ends of arrays: masked lanes are not touched. */
-KERN_INLINE __m256i first_lanes(uint32_t n) {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)n), lane);
+/* The last n < 8 floats of an array, the other lanes `rest`; and their way back. Not by masked
+ * loads: those are slow where a masked lane lies on a missing page, and some emulators fault. */
+KERN_INLINE __m256 load_last(const float *p, uint32_t n, float rest) {
+    float v[8] = {rest, rest, rest, rest, rest, rest, rest, rest};
+    memcpy(v, p, n * sizeof(*p));
+    return _mm256_loadu_ps(v);
+}
+
+KERN_INLINE void store_last(float *p, uint32_t n, __m256 v) {
+    float f[8];
+    _mm256_storeu_ps(f, v);
+    memcpy(p, f, n * sizeof(*p));
 }
 
 /* exp(x), relative error below 3e-7 for normal results; 0 and infinity where binary32 has them.

@@ -10,15 +10,9 @@ enum { BLOCK = 2048 };
 
 static float max_of(const float *x, uint32_t n) {
     uint32_t n8 = n & ~7u;
-    float max = -INFINITY;
-    if (n8) {
-        __m256 m = _mm256_loadu_ps(x);
-        for (uint32_t i = 8; i < n8; i += 8) m = _mm256_max_ps(m, _mm256_loadu_ps(x + i));
-        max = hmax(m);
-    }
-    for (uint32_t i = n8; i < n; i++)
-        if (x[i] > max) max = x[i];
-    return max;
+    __m256 m = load_last(x + n8, n - n8, -INFINITY);
+    for (uint32_t i = 0; i < n8; i += 8) m = _mm256_max_ps(m, _mm256_loadu_ps(x + i));
+    return hmax(m);
 }
 
 /* Sum of exp(x - max) over a block. */
@@ -28,9 +22,8 @@ static float sum_exp(const float *x, uint32_t n, float max) {
     uint32_t n8 = n & ~7u;
     for (uint32_t i = 0; i < n8; i += 8)
         sum = _mm256_add_ps(sum, exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), m)));
-    __m256i last = first_lanes(n - n8);
-    __m256 e = exp8(_mm256_sub_ps(_mm256_maskload_ps(x + n8, last), m));
-    return hsum(_mm256_add_ps(sum, _mm256_and_ps(e, _mm256_castsi256_ps(last))));
+    __m256 last = exp8(_mm256_sub_ps(load_last(x + n8, n - n8, -INFINITY), m)); /* exp(-inf) is 0 */
+    return hsum(_mm256_add_ps(sum, last));
 }
 
 float kern_log_softmax_avx2(float *x, uint32_t n) {

@@ -13,7 +13,6 @@ void kern_silu_mul_avx2(const float *gate, const float *up, uint32_t n, float *r
     uint32_t n8 = n & ~7u;
     for (uint32_t i = 0; i < n8; i += 8)
         _mm256_storeu_ps(ret + i, silu_mul8(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i)));
-    __m256i last = first_lanes(n - n8);
-    __m256 v = silu_mul8(_mm256_maskload_ps(gate + n8, last), _mm256_maskload_ps(up + n8, last));
-    _mm256_maskstore_ps(ret + n8, last, v);
+    __m256 g = load_last(gate + n8, n - n8, 0), u = load_last(up + n8, n - n8, 0);
+    store_last(ret + n8, n - n8, silu_mul8(g, u));
 }
