@@ -14,7 +14,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
-. tests/packages.sh
+. ./packages.sh
 
 all="lint gcc clang unit kern arm golden it asan tsan fuzz"
 stages=${*:-$all}

@@ -314,23 +314,38 @@ static void printing_reads_back_to_the_same(void) {
     }
 }
 
+/* A file of the source tree. */
+static const char *source_text(const char *rel, char *path, size_t n_path) {
+    static char have[CONFIG_MAX_FILE_BYTES];
+    const char *source = getenv("EBB_SOURCE");
+    snprintf(path, n_path, "%s/%s", source ? source : ".", rel);
+    FILE *f = fopen(path, "r");
+    REQUIRE(f);
+    size_t n = fread(have, 1, sizeof(have) - 1, f);
+    fclose(f);
+    have[n] = '\0';
+    return have;
+}
+
 /* The file in the tree is what --print-config says about it, so it cannot go stale. */
 static void the_example_file_is_the_printed_one(void) {
     struct config c;
     struct err e = {0};
-    const char *path = getenv("EBB_SOURCE");
-    char name[1024];
-    snprintf(name, sizeof(name), "%s/config/ebb.yaml", path ? path : ".");
-    REQUIRE_OK(config_read(name, &c, &e), &e);
+    char path[1024];
+    const char *have = source_text("config/ebb.yaml", path, sizeof(path));
+    REQUIRE_OK(config_read(path, &c, &e), &e);
     char *text = config_print(&c);
     REQUIRE(text);
-    FILE *f = fopen(name, "r");
-    REQUIRE(f);
-    static char have[CONFIG_MAX_FILE_BYTES];
-    size_t n = fread(have, 1, sizeof(have) - 1, f);
-    fclose(f);
-    have[n] = '\0';
     CHECK_STR(have, text);
+    free(text);
+}
+
+static void the_readme_has_the_table(void) {
+    char path[1024];
+    char *text = config_table();
+    REQUIRE(text);
+    if (!strstr(source_text("README.md", path, sizeof(path)), text))
+        t_fail(__FILE__, __LINE__, "%s does not hold this table:\n%s", path, text);
     free(text);
 }
 
@@ -447,6 +462,7 @@ static const struct t_case cases[] = {
     {"sizes_and_times", sizes_and_times},
     {"restarts_are_named", restarts_are_named},
     {"the_table_has_a_row_for_each_key", the_table_has_a_row_for_each_key},
+    {"the_readme_has_the_table", the_readme_has_the_table},
 };
 
 int main(int argc, char **argv) {

@@ -3,7 +3,7 @@
 # then tells whether that matters.
 install_packages() {
     local list kind name choice missing=() run=
-    list=$(dirname "${BASH_SOURCE[0]}")/../packages.txt
+    list=$(dirname "${BASH_SOURCE[0]}")/packages.txt
     if ! command -v dpkg-query > /dev/null; then
         echo "not a Debian system: see packages.txt for what is needed" >&2
         return 0

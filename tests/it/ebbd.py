@@ -1,0 +1,323 @@
+"""A private ebbd: its own folder, sockets, configuration, and a fake root for its sensors."""
+import atexit
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import wire
+from harness import BUILD, Failed, SOURCE, check, program, shared, wait_until
+
+MIB = 1 << 20
+TMP = tempfile.mkdtemp(prefix="ebb-it-")
+atexit.register(shutil.rmtree, TMP, True)
+SANITIZER = re.compile(r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|"
+                       r"runtime error:|assertion failed")
+PLENTY = 64 << 30
+CALIBRATION = ("--calib", os.path.join(SOURCE, "README.md"), "--windows", "2")
+
+
+def tiny_gguf(name="tiny", *options):
+    """A model of tests/golden, made once for a run."""
+    path = os.path.join(TMP, name + ".gguf")
+    if not os.path.exists(path):
+        subprocess.run([program("tiny_model"), path, *options], check=True,
+                       stdout=subprocess.DEVNULL)
+    return path
+
+
+def build_pack(gguf, out, *options):
+    r = subprocess.run([program("ebb-pack"), "build", gguf, "-o", out, *options],
+                       capture_output=True, text=True)
+    if r.returncode != 0:
+        raise Failed("ebb-pack build gives %d: %s" % (r.returncode, r.stderr[-2000:]))
+    return out
+
+
+def tiny_pack():
+    path = os.path.join(TMP, "tiny.ebb")
+    if not os.path.exists(path):
+        build_pack(tiny_gguf("tiny", "--ctx", "8192"), path, *CALIBRATION)
+    return path
+
+
+def slow_pack():
+    """A model of a few million weights: a token takes long enough to do something meanwhile."""
+    path = os.path.join(TMP, "slow.ebb")
+    if not os.path.exists(path):
+        gguf = tiny_gguf("slow", "--layers", "6", "--embd", "256", "--ff", "1024", "--ctx", "8192")
+        build_pack(gguf, path, *CALIBRATION)
+    return path
+
+
+def real_pack():
+    """The real model, packed once for a build folder: it takes minutes."""
+    gguf = shared("models/smollm2-135m-offgrid-q8_0.gguf")
+    text = shared("text/wiki.valid.txt")
+    path = os.path.join(BUILD, "real.ebb")
+    packer = program("ebb-pack")
+    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(packer):
+        build_pack(gguf, path, "--calib", text, "--windows", "8")
+    return path
+
+
+def pack_extents(pack):
+    """{name: (offset, bytes)} of a pack's tensors, read from its GGUF header."""
+    import struct
+    with open(pack, "rb") as f:
+        data = f.read(64 * MIB)
+    pos = 8
+
+    def u32():
+        nonlocal pos
+        pos += 4
+        return struct.unpack_from("<I", data, pos - 4)[0]
+
+    def u64():
+        nonlocal pos
+        pos += 8
+        return struct.unpack_from("<Q", data, pos - 8)[0]
+
+    def text():
+        nonlocal pos
+        n = u64()
+        pos += n
+        return data[pos - n:pos].decode()
+
+    sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+    def value(kind):
+        nonlocal pos
+        if kind == 8:
+            return text()
+        if kind == 9:
+            inner, n = u32(), u64()
+            if inner == 8:
+                for _ in range(n):
+                    text()
+            else:
+                pos += n * sizes[inner]
+            return None
+        pos += sizes[kind]
+        return struct.unpack_from("<I", data, pos - 4)[0] if kind == 4 else None
+
+    n_tensors, n_keys = u64(), u64()
+    align = 32
+    for _ in range(n_keys):
+        key = text()
+        got = value(u32())
+        if key == "general.alignment":
+            align = got
+    tensors = []
+    for _ in range(n_tensors):
+        name = text()
+        dims = [u64() for _ in range(u32())]
+        u32()
+        n = 1
+        for d in dims:
+            n *= d
+        tensors.append((name, u64(), n))
+    start = (pos + align - 1) // align * align
+    return {name: (start + offset, n) for name, offset, n in tensors}
+
+
+class Daemon:
+    """settings: {"serve": {"slots": 1}, ...}, laid over settings good for tests."""
+
+    def __init__(self, pack, settings=None, start=True, folder=None):
+        self.dir = folder or tempfile.mkdtemp(dir=TMP)
+        self.pack = pack
+        self.socket = os.path.join(self.dir, "ebb.sock")
+        self.admin = os.path.join(self.dir, "admin.sock")
+        self.config = os.path.join(self.dir, "ebb.yaml")
+        self.log_path = os.path.join(self.dir, "log")
+        self.root = os.path.join(self.dir, "root")
+        os.makedirs(os.path.join(self.root, "proc"), exist_ok=True)
+        self.set_available(PLENTY)
+        self.settings = {
+            "model": {"path": pack},
+            "socket": {"path": self.socket, "admin_path": self.admin},
+            "serve": {"threads": 2, "ctx": 512},
+            "memory": {"hold": "300ms", "step": "10ms", "margin": "1MiB", "reserve": "16MiB"},
+            "sense": {"root": self.root, "interval": "50ms"},
+        }
+        for section, keys in (settings or {}).items():
+            self.settings.setdefault(section, {}).update(keys)
+        self.write_config()
+        self.process = None
+        if start:
+            self.start()
+
+    def write_config(self, text=None):
+        if text is None:
+            text = "".join("%s:\n%s" % (s, "".join("  %s: %s\n" % (k, json.dumps(v))
+                                                   for k, v in keys.items()))
+                           for s, keys in self.settings.items())
+        with open(self.config, "w") as f:
+            f.write(text)
+
+    def spawn(self):
+        log = open(self.log_path, "ab")
+        self.process = subprocess.Popen([program("ebbd"), "--config", self.config],
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log.close()
+        atexit.register(self.kill)
+
+    def start(self):
+        self.spawn()
+        wait_until(self.is_ready, 120, "ebbd answers /health")
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise Failed("ebbd ended with %d: %s" % (self.process.returncode, self.log()[-2000:]))
+        try:
+            return self.get("/health").status == 200
+        except (OSError, Failed):
+            return False
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, sig=signal.SIGTERM, seconds=60):
+        """Ends it, and fails if it did not end well."""
+        self.process.send_signal(sig)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Failed("ebbd did not end within %g s: %s" % (seconds, self.log()[-2000:]))
+        self.check_log()
+        if code != 0:
+            raise Failed("ebbd ends with %d: %s" % (code, self.log()[-2000:]))
+        for path in (self.socket, self.admin):
+            check(not os.path.exists(path), "%s is left behind" % path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self.process and self.process.poll() is None:
+            if kind is None:
+                self.stop()
+            else:
+                self.kill()
+                print("    end of the log: " + self.log()[-1500:])
+
+    def check_log(self):
+        m = SANITIZER.search(self.log())
+        if m:
+            raise Failed("the log says %r: %s" % (m.group(0), self.log()[m.start():][:4000]))
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    # --- what it is asked ---
+
+    def get(self, target, timeout=120):
+        return wire.call(self.socket, "GET", target, timeout=timeout)
+
+    def post(self, target, body, timeout=120, headers=()):
+        return wire.call(self.socket, "POST", target, body, timeout, headers)
+
+    def status(self):
+        return self.get("/ebb/status").json()
+
+    def ladder(self):
+        return self.get("/ebb/ladder").json()
+
+    def metrics(self):
+        """{name{labels}: value} of /metrics, each line checked for its form."""
+        reply = self.get("/metrics")
+        check(reply.headers["content-type"].startswith("text/plain; version=0.0.4"),
+              "content type")
+        text = reply.body.decode()
+        check(text.endswith("\n"), "a final newline")
+        values, typed, closed, last = {}, {}, set(), None
+        for line in text.splitlines():
+            m = re.fullmatch(r"# (HELP|TYPE) ([a-z_]+) (.+)", line)
+            if m:
+                if m.group(1) == "TYPE":
+                    check(m.group(2) not in typed, "TYPE of %s twice" % m.group(2))
+                    typed[m.group(2)] = m.group(3)
+                continue
+            m = re.fullmatch(r'([a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+\})? '
+                             r"(-?[0-9.e+-]+|NaN|[+-]Inf)", line)
+            check(m, "not a sample: %r" % line)
+            name = m.group(1)
+            family = name if name in typed else re.sub("_(bucket|sum|count)$", "", name)
+            check(family in typed, "no TYPE for %s" % name)
+            if family != last:
+                check(family not in closed, "%s is not in one piece" % family)
+                closed.add(last)
+                last = family
+            if typed[family] == "counter":
+                check(name.endswith("_total"), "counter %s does not end in _total" % name)
+            key = name + (m.group(2) or "")
+            check(key not in values, "%s twice" % key)
+            values[key] = float(m.group(3))
+        return values
+
+    def limit(self, value):
+        reply = wire.call(self.admin, "POST", "/ebb/limit", {"bytes": value})
+        check(reply.status == 200, "limit: %d %r" % (reply.status, reply.body))
+        return reply.json()
+
+    def chat(self, text, **more):
+        body = {"messages": [{"role": "user", "content": text}], "temperature": 0}
+        return self.post("/v1/chat/completions", dict(body, **more))
+
+    def complete(self, prompt, **more):
+        return self.post("/v1/completions", dict({"prompt": prompt, "temperature": 0}, **more))
+
+    def stream_chat(self, text, **more):
+        body = {"messages": [{"role": "user", "content": text}], "temperature": 0}
+        return wire.Stream(self.socket, "/v1/chat/completions", dict(body, **more))
+
+    def stream(self, prompt, **more):
+        return wire.Stream(self.socket, "/v1/completions",
+                           dict({"prompt": prompt, "temperature": 0}, **more))
+
+    # --- what is done to it ---
+
+    def set_available(self, available, total=128 << 30):
+        """Rewrites the fake proc/meminfo in one step, as the kernel's would change."""
+        path = os.path.join(self.root, "proc/meminfo")
+        with open(path + ".new", "w") as f:
+            f.write("MemTotal:       %8d kB\nMemFree:        %8d kB\nMemAvailable:   %8d kB\n"
+                    "Buffers:               0 kB\nCached:                0 kB\n"
+                    "SwapTotal:             0 kB\nSwapFree:              0 kB\n"
+                    % (total >> 10, available >> 10, available >> 10))
+        os.rename(path + ".new", path)
+
+    def rss(self):
+        with open("/proc/%d/smaps_rollup" % self.process.pid) as f:
+            return int(re.search(r"^Rss:\s+(\d+) kB", f.read(), re.M).group(1)) << 10
+
+    def wait_position(self, position, seconds=60):
+        wait_until(lambda: self.status()["position"] == position, seconds,
+                   "position %d" % position)
+
+    def low_bytes(self):
+        return sum(n for name, (_, n) in pack_extents(self.pack).items() if name.endswith(".low"))
+
+
+def ebb(daemon, *args):
+    """The client, pointed at a daemon."""
+    return subprocess.run([program("ebb"), "--socket", daemon.socket, *args], capture_output=True,
+                          text=True, timeout=120)
+
+
+def source_file(rel):
+    return os.path.join(SOURCE, rel)
+
+
+def pause(seconds):
+    """For what can only be shown by nothing happening."""
+    time.sleep(seconds)

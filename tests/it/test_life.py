@@ -1,0 +1,320 @@
+"""ebbd's life: start, stop, signals, sockets, settings, and packs that are not what they should
+be."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import ebbd
+import wire
+from harness import Failed, check, check_eq, check_in, main, program, test, wait_until
+
+
+def run_ebbd(*args, seconds=60):
+    return subprocess.run([program("ebbd"), *args], capture_output=True, text=True,
+                          timeout=seconds)
+
+
+@test
+def options():
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    r = run_ebbd("--config", d.config, "--check-config")
+    check_eq(r.returncode, 0, r.stderr)
+    r = run_ebbd("--config", d.config, "--print-config")
+    check_eq(r.returncode, 0, r.stderr)
+    check_in(d.socket, r.stdout)
+    check_in("memory:", r.stdout)
+    again = os.path.join(d.dir, "printed.yaml")
+    with open(again, "w") as f:
+        f.write(r.stdout)
+    check_eq(run_ebbd("--config", again, "--print-config").stdout, r.stdout, "printed, read again")
+    check_eq(run_ebbd("--help").returncode, 0)
+    check_in("ebbd ", run_ebbd("--version").stdout)
+    check_eq(run_ebbd("--frobnicate").returncode, 2)
+
+
+@test
+def bad_settings():
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    good = open(d.config).read()
+    for text, place in (("serve:\n  slot: 4\n", ":2:3"), ("serve:\n  slots: many\n", ":2:10"),
+                        ("serve:\n  slots: 0\n", ":2:10"), ("serve: [\n", ":"),
+                        ("model:\n  path: a\nmodel:\n  path: b\n", ":3:1"), ("", "model.path")):
+        d.write_config(text)
+        r = run_ebbd("--config", d.config)
+        check(r.returncode not in (0, -11, -6), "%r gives %d" % (text, r.returncode))
+        check_in(place, r.stderr, repr(text))
+        check(not os.path.exists(d.socket), "no socket is made")
+    r = run_ebbd("--config", d.dir + "/none.yaml")
+    check(r.returncode > 0, "a missing file")
+    check_in("none.yaml", r.stderr)
+    d.write_config(good)
+    d.start()
+    d.stop()
+
+
+@test
+def drains():
+    with ebbd.Daemon(ebbd.slow_pack(), {"serve": {"ctx": 2048}}) as d:
+        s = d.stream("drain", max_tokens=300)
+        it = iter(s)
+        next(it)
+        d.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(d), 10, "new requests are refused")
+        for _ in it:
+            pass
+        check_eq((len(s.text), s.finish), (300, "length"), "the stream is whole")
+        check_eq(d.process.wait(30), 0)
+        d.check_log()
+        check(not os.path.exists(d.socket), "the socket is gone")
+
+
+def refuses(d):
+    try:
+        return d.complete("x", max_tokens=1).status == 503
+    except OSError:
+        return True
+
+
+@test
+def drain_ends():
+    with ebbd.Daemon(ebbd.slow_pack(), {"serve": {"ctx": 8192, "drain_timeout": "300ms"}}) as d:
+        s = d.stream("long", max_tokens=8000)
+        it = iter(s)
+        next(it)
+        d.process.send_signal(signal.SIGTERM)
+        for _ in it:
+            pass
+        check(s.error and s.is_done, "an error event, then [DONE]")
+        check_eq(d.process.wait(20), 0)
+        d.check_log()
+
+
+@test
+def second_signal():
+    with ebbd.Daemon(ebbd.slow_pack(), {"serve": {"ctx": 8192, "drain_timeout": "60s"}}) as d:
+        s = d.stream("long", max_tokens=8000)
+        next(iter(s))
+        d.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        check(d.process.poll() is None, "it drains")
+        start = time.monotonic()
+        d.process.send_signal(signal.SIGTERM)
+        d.process.wait(20)
+        check(time.monotonic() - start < 10, "at once")
+        check_eq(d.process.returncode, 0)
+        s.close()
+
+
+@test
+def sigint_while_idle():
+    d = ebbd.Daemon(ebbd.tiny_pack())
+    d.stop(signal.SIGINT)
+
+
+@test
+def two_daemons():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        for _ in range(3):
+            start = time.monotonic()
+            r = run_ebbd("--config", d.config)
+            check_eq(r.returncode, 75, r.stderr)
+            check(time.monotonic() - start < 10, "soon")
+        check_eq(d.get("/health").status, 200, "the first one lives")
+        d.stop()
+
+
+@test
+def stale_socket():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        d.kill()
+        check(os.path.exists(d.socket), "a killed daemon leaves its socket")
+        d.start()
+        check_eq(d.complete("x", max_tokens=2).status, 200)
+        d.stop()
+
+
+@test
+def not_our_socket():
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    with open(d.socket, "w") as f:
+        f.write("precious")
+    r = run_ebbd("--config", d.config)
+    check(r.returncode > 0, "refused")
+    check_eq(open(d.socket).read(), "precious")
+    os.remove(d.socket)
+    os.symlink(d.dir + "/elsewhere", d.socket)
+    r = run_ebbd("--config", d.config)
+    check(r.returncode > 0 and os.path.islink(d.socket), "a link is refused and kept")
+    os.remove(d.socket)
+    d.settings["socket"]["path"] = d.dir + "/missing/ebb.sock"
+    d.write_config()
+    r = run_ebbd("--config", d.config)
+    check(r.returncode > 0, "no such folder")
+    check_in("missing", r.stderr)
+
+
+@test
+def foreign_listener():
+    """A live socket that is not ours, without our lock, is not taken over."""
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(d.socket)
+    other.listen(1)
+    r = run_ebbd("--config", d.config)
+    check(r.returncode > 0, "refused")
+    probe = socket.socket(socket.AF_UNIX)
+    probe.connect(d.socket)
+    probe.close()
+    other.close()
+
+
+@test
+def reload():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        check_eq(d.status()["position"], 0)
+        steps = d.status()["positions"]
+        good = dict(d.settings["memory"])
+        d.settings["memory"]["limit"] = "1MiB"
+        d.write_config()
+        d.process.send_signal(signal.SIGHUP)
+        d.wait_position(steps)
+        size = len(d.log())
+        for text in ("serve:\n  slots: many\n", "x", "", "a" * 70000):
+            d.write_config(text)
+            d.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(d.log()) > size, 10, "a line in the log")
+            size = len(d.log())
+            check_eq(d.status()["position"], steps, "nothing changes")
+        check_in("ebb.yaml:2:10", d.log())
+        d.settings["memory"] = good
+        d.write_config()
+        d.process.send_signal(signal.SIGHUP)
+        d.wait_position(0)
+        for _ in range(20):
+            d.process.send_signal(signal.SIGHUP)
+        check_eq(d.complete("x", max_tokens=2).status, 200)
+
+
+def flipped(pack, out, at):
+    shutil.copy(pack, out)
+    with open(out, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 0x10]))
+    return out
+
+
+@test
+def bad_packs():
+    pack = ebbd.tiny_pack()
+    extents = ebbd.pack_extents(pack)
+    d = ebbd.Daemon(pack, start=False)
+    bad = os.path.join(d.dir, "bad.ebb")
+    d.settings["model"]["path"] = bad
+    d.write_config()
+
+    def refused(what):
+        r = run_ebbd("--config", d.config)
+        check(0 < r.returncode < 128, "%s: ends with %d" % (what, r.returncode))
+        check(r.stderr.strip(), "%s: silent" % what)
+        check(not os.path.exists(d.socket), "no socket")
+        return r.stderr
+
+    for name, (offset, n) in extents.items():
+        if name == "embd":
+            continue  # its rows are checked one by one, as they are read
+        flipped(pack, bad, offset + n // 2)
+        check_in(name, refused("a flipped byte in " + name))
+    for at in (0, 5, 9, 20, 200, 1000, min(o for o, _ in extents.values()) - 9):
+        flipped(pack, bad, at)
+        refused("a flipped byte at %d" % at)
+    size = os.path.getsize(pack)
+    for n in (0, 3, 24, 1000, extents["core"][0], size - 16384, size - 1):
+        with open(pack, "rb") as f, open(bad, "wb") as out:
+            out.write(f.read(n))
+        refused("cut to %d bytes" % n)
+    os.remove(bad)
+    check_in("bad.ebb", refused("missing"))
+    os.mkdir(bad)
+    refused("a folder")
+    os.rmdir(bad)
+    os.mkfifo(bad)
+    refused("a pipe")
+    os.remove(bad)
+    shutil.copy(ebbd.tiny_gguf("tiny", "--ctx", "8192"), bad)
+    refused("a GGUF that is no pack")
+
+
+@test
+def damage_after_start():
+    """A low plane that went bad on disk is found when it is next read: the position stays where
+    the planes in memory hold, the daemon says so and goes on."""
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    pack = os.path.join(d.dir, "model.ebb")
+    shutil.copy(ebbd.tiny_pack(), pack)
+    d.settings["model"]["path"] = pack
+    d.write_config()
+    d.start()
+    with d:
+        steps = d.ladder()["steps"]
+        last = steps[-1]  # the first to come back
+        name = "unit.%s.low" % (last["unit"] if isinstance(last["unit"], str)
+                                else "%03d" % last["unit"])
+        extents = ebbd.pack_extents(pack)
+        if name not in extents:
+            name = "unit.head.low"
+        offset, n = extents[name]
+        want = d.complete("x", max_tokens=20).json()["choices"][0]["text"]
+        d.limit(1 << 20)
+        d.wait_position(len(steps))
+        low = d.complete("x", max_tokens=20).json()["choices"][0]["text"]
+        with open(pack, "r+b") as f:
+            f.seek(offset + n // 3)
+            byte = f.read(1)[0]
+            f.seek(offset + n // 3)
+            f.write(bytes([byte ^ 1]))
+        d.limit("auto")
+        wait_until(lambda: name in d.log(), 20, "the log names " + name)
+        time.sleep(0.5)
+        check_eq(d.status()["position"], len(steps), "the position stays")
+        check_eq(d.complete("x", max_tokens=20).json()["choices"][0]["text"], low)
+        check_eq(d.get("/health").status, 200)
+        with open(pack, "r+b") as f:  # mended, it comes back
+            f.seek(offset + n // 3)
+            f.write(bytes([byte]))
+        d.wait_position(0, 120)
+        check_eq(d.complete("x", max_tokens=20).json()["choices"][0]["text"], want)
+
+
+@test
+def no_sensors():
+    """Without any reading the daemon serves, and does not take the unknown for plenty."""
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    os.remove(os.path.join(d.root, "proc/meminfo"))
+    d.start()
+    with d:
+        check_eq(d.complete("x", max_tokens=3).status, 200)
+        check(d.get("/metrics").status == 200, "metrics")
+
+
+@test
+def descriptors_close():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        def n_open():
+            return len(os.listdir("/proc/%d/fd" % d.process.pid))
+        d.complete("x", max_tokens=2)
+        before = wait_until(n_open, 5, "descriptors")
+        conns = [wire.Conn(d.socket) for _ in range(50)]
+        for c in conns:
+            c.request("GET", "/health")
+        for c in conns:
+            check_eq(c.reply().status, 200)
+            c.close()
+        wait_until(lambda: n_open() <= before, 10, "as many descriptors as before")
+
+
+main()

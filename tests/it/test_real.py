@@ -1,0 +1,60 @@
+"""The real model: a greedy stream of 400 tokens during which every low plane goes and comes back,
+and the memory that is really returned. Speeds are measured by tests/bench; here only facts that do
+not depend on the machine are checked."""
+import ebbd
+from harness import check, check_eq, check_in, main, test, wait_until
+
+MIB = 1 << 20
+PROMPT = "The history of the lighthouse begins"
+
+
+@test
+def stream_through_a_swap():
+    with ebbd.Daemon(ebbd.real_pack(), {"serve": {"ctx": 1024}}) as d:
+        low_bytes = d.low_bytes()
+        check(low_bytes > 40 * MIB, "the low planes of 135 million weights")
+        want = d.stream(PROMPT, max_tokens=400).run()
+        check_eq(want.last["timings"]["predicted_n"], want_tokens(want))
+        rss = d.rss()
+        s = d.stream(PROMPT, max_tokens=400)
+        n, fallen = 0, 0
+        for _ in s:
+            n += 1
+            if n == 60:
+                d.limit(MIB)
+                # A generous wait: that it falls, not how fast, is what a shared machine can tell.
+                fallen = wait_until(lambda: max(0, rss - d.rss() - low_bytes * 9 // 10), 20,
+                                    "RSS falls by the low planes' bytes")
+            if n == 200:
+                d.limit("auto")
+        check(fallen, "the memory came back")
+        check_eq(s.last["timings"]["predicted_n"], want_tokens(s))
+        at = next((i for i, p in enumerate(s.pieces) if p[2] != s.pieces[0][2]), None)
+        check(at, "the stream saw the swap")
+        check_eq([p[1] for p in s.pieces[:at]], [p[1] for p in want.pieces[:at]],
+                 "up to the first swap")
+        times = [p[0] for p in s.pieces]
+        check_eq(times, sorted(times))
+        d.wait_position(0, 60)
+        again = d.stream(PROMPT, max_tokens=60).run().text
+        check(again and want.text.startswith(again), "back at full")
+
+
+def want_tokens(stream):
+    """Tokens that the stream must have had: all that were asked for, or fewer after an end."""
+    n = stream.last["timings"]["predicted_n"]
+    return 400 if stream.finish == "length" else n
+
+
+@test
+def answers_make_sense():
+    with ebbd.Daemon(ebbd.real_pack()) as d:
+        r = d.chat("What is the capital of France?", max_tokens=32)
+        check_in("Paris", r.json()["choices"][0]["message"]["content"])
+        d.limit(MIB)
+        d.wait_position(d.status()["positions"])
+        r = d.chat("What is the capital of France?", max_tokens=32)
+        check_in("Paris", r.json()["choices"][0]["message"]["content"], "at high")
+
+
+main()

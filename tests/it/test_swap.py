@@ -1,0 +1,225 @@
+"""Precision that changes while tokens flow: limits, readings, streams that stay whole. In the tiny
+model a token is one character, so that a token lost or doubled shows in the length."""
+import json
+import threading
+import time
+
+import ebbd
+import wire
+from harness import check, check_eq, check_in, main, test, wait_until
+
+MIB = 1 << 20
+LOW = MIB  # a limit under which every low plane goes
+
+
+def first_swap(stream):
+    """How many characters came before the fingerprint first changed; None if it never did."""
+    n = 0
+    for _, text, fingerprint, _ in stream.pieces:
+        if fingerprint != stream.pieces[0][2]:
+            return n
+        n += len(text)
+    return None
+
+
+def positions(d):
+    return d.status()["positions"]
+
+
+@test
+def limit_and_back():
+    with ebbd.Daemon(ebbd.slow_pack()) as d:
+        full = d.status()
+        low_bytes = d.low_bytes()
+        rss = d.rss()
+        d.limit(LOW)
+        d.wait_position(full["positions"])
+        high = d.status()
+        check_eq(high["units"]["full"], 0)
+        check_eq(full["resident_bytes"] - high["resident_bytes"], low_bytes, "resident")
+        wait_until(lambda: rss - d.rss() > 0.9 * low_bytes, 10,
+                   "RSS falls by the low planes' %d bytes" % low_bytes)
+        check(all(x["taken"] for x in d.ladder()["steps"]), "every step is taken")
+        d.limit("auto")
+        d.wait_position(0)
+        check_eq(d.status()["resident_bytes"], full["resident_bytes"])
+
+
+@test
+def every_position():
+    """A limit between two positions gives the smaller one that fits, and the right text there."""
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        s = d.status()
+        steps = d.ladder()["steps"]
+        other = s["budget_bytes"]
+        check(other is None or other > 0, "a budget")
+        texts = {}
+        for p in list(range(len(steps) + 1)) + [0]:
+            freed = sum(x["bytes"] for x in steps[:p])
+            # What is held besides the weights is in the limit too: measure it at position 0.
+            d.limit(held(d) - freed_now(d, steps) + sum(x["bytes"] for x in steps) - freed)
+            d.wait_position(p)
+            got = d.complete("position", max_tokens=30).json()
+            check_in(str(p), got["system_fingerprint"])
+            text = got["choices"][0]["text"]
+            check_eq(texts.setdefault(p, text), text, "position %d again" % p)
+
+
+def held(d):
+    """Bytes that count against the limit now, with every low plane added back."""
+    s = d.status()
+    return s["resident_bytes"] + s["kv_bytes"] + s.get("scratch_bytes", 0)
+
+
+def freed_now(d, steps):
+    return sum(x["bytes"] for x in steps) - sum(x["bytes"] for x in steps if x["taken"])
+
+
+def stream_with_swaps(d, prompt, tokens, times):
+    """A stream during which the limit falls and goes back `times` times."""
+    s = d.stream(prompt, max_tokens=tokens)
+    n, at, fell = 0, max(1, tokens // (4 * times)), False
+    for text in s:
+        n += len(text)
+        if n >= at and times > 0:
+            fell = not fell
+            d.limit(LOW if fell else "auto")
+            times -= not fell
+            at = n + max(1, tokens // 8)
+    return s
+
+
+@test
+def stream_through_a_swap():
+    with ebbd.Daemon(ebbd.slow_pack(), {"serve": {"ctx": 2048}}) as d:
+        reference = d.stream("once", max_tokens=400).run()
+        check_eq(first_swap(reference), None, "no swap yet")
+        s = stream_with_swaps(d, "once", 400, 1)
+        check_eq((len(s.text), s.finish), (400, "length"), "no token lost or doubled")
+        at = first_swap(s)
+        check(at, "it swapped")
+        check_eq(s.text[:at], reference.text[:at], "up to the first swap")
+        check_eq(len(s.pieces), len(reference.pieces), "chunks")
+        times = [p[0] for p in s.pieces]
+        check_eq(times, sorted(times))
+        check_eq(s.last["timings"]["predicted_n"], 400)
+        check(s.last["ebb"]["epochs"], "epochs are told: %r" % s.last["ebb"])
+        d.wait_position(0)
+        check_eq(d.stream("once", max_tokens=400).run().text, reference.text, "back at full")
+
+
+@test
+def streams_keep_their_own():
+    """Four streams at once through swaps: each whole, each as before up to its first swap."""
+    with ebbd.Daemon(ebbd.tiny_pack(), {"serve": {"slots": 4, "ctx": 2048}}) as d:
+        prompts = ["one", "two two", "three three three", "4" * 40]
+        alone = [d.stream(p, max_tokens=1500).run().text for p in prompts]
+        streams = [d.stream(p, max_tokens=1500) for p in prompts]
+        workers = [threading.Thread(target=s.run) for s in streams]
+        for w in workers:
+            w.start()
+        for _ in range(5):
+            d.limit(LOW)
+            time.sleep(0.02)
+            d.limit("auto")
+            time.sleep(0.05)
+        for w in workers:
+            w.join()
+        for s, want in zip(streams, alone):
+            check_eq((len(s.text), s.finish), (1500, "length"))
+            at = first_swap(s)
+            check_eq(s.text[:at], want[:at])
+
+
+@test
+def memory_readings():
+    """A falling MemAvailable sheds; a rising one grows only after the hold."""
+    with ebbd.Daemon(ebbd.tiny_pack(), {"memory": {"hold": "700ms"}}) as d:
+        n = positions(d)
+        d.set_available(4 * MIB)
+        d.wait_position(n, 10)
+        d.set_available(ebbd.PLENTY)
+        start = time.monotonic()
+        time.sleep(0.2)
+        check_eq(d.status()["position"], n, "it holds")
+        d.wait_position(0, 30)
+        check(time.monotonic() - start >= 0.6, "not before the hold is over")
+        check_in("meminfo", json.dumps(d.status()["memory"]).lower())
+
+
+@test
+def broken_readings():
+    """Nonsense in the file is not plenty, and does not hurt."""
+    import os
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        path = os.path.join(d.root, "proc/meminfo")
+        for text in ("", "MemAvailable:", "MemAvailable: x kB\n", "MemAvailable: -5 kB\n",
+                     "MemAvailable: 99999999999999999999 kB\n", "\0" * 100, "x" * 100000,
+                     "MemAvailable: 5 furlongs\n"):
+            with open(path + ".new", "w") as f:
+                f.write(text)
+            os.rename(path + ".new", path)
+            time.sleep(0.12)
+            check_eq(d.complete("x", max_tokens=2).status, 200, repr(text[:30]))
+        d.set_available(ebbd.PLENTY)
+        d.wait_position(0, 60)
+
+
+@test
+def events_tell():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        seen = []
+
+        def follow():
+            with wire.Conn(d.socket) as c:
+                c.request("GET", "/ebb/events")
+                check_eq(c.head()[0], 200)
+                for _, event, data in c.events():
+                    seen.append((event, json.loads(data)))
+
+        threading.Thread(target=follow, daemon=True).start()
+        wait_until(lambda: d.status()["requests"].get("watchers", 1), 5, "a watcher")
+        time.sleep(0.2)
+        n = positions(d)
+        d.limit(LOW)
+        d.wait_position(n)
+        d.limit("auto")
+        d.wait_position(0)
+        wait_until(lambda: len(seen) >= 2, 10, "events")
+        text = json.dumps(seen)
+        check_in("position", text)
+        swaps = [x for _, x in seen if "position" in x or "to" in x]
+        check(swaps, "swaps: %s" % text[:300])
+        d.check_log()
+
+
+@test
+def limit_program():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        r = ebbd.ebb(d, "limit", "1MiB")
+        check_eq(r.returncode, 0, r.stderr)
+        d.wait_position(positions(d))
+        check_eq(ebbd.ebb(d, "limit", "auto").returncode, 0)
+        d.wait_position(0)
+        check_eq(ebbd.ebb(d, "limit").returncode, 0)
+
+
+@test
+def storm():
+    """Limits as fast as they come, streams all the while: nothing is lost and all comes to rest."""
+    with ebbd.Daemon(ebbd.tiny_pack(), {"serve": {"slots": 2, "ctx": 4096},
+                                        "memory": {"hold": "10ms", "step": "0ms"}}) as d:
+        s = d.stream("storm", max_tokens=3000)
+        worker = threading.Thread(target=s.run)
+        worker.start()
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            d.limit(LOW)
+            d.limit("auto")
+        worker.join()
+        check_eq((len(s.text), s.finish), (3000, "length"))
+        d.wait_position(0)
+        d.check_log()
+
+
+main()
