@@ -17,7 +17,7 @@ static const char *const merges[] = {
     " |o", "e|n",  " |c",    "e|s",   " |w",     "n|d",  "i|t",   "o|r",    "i|s",     "a|n",
     " |b", "e|d",  " |f",    "in|g",  " |p",     " o|f", " a|nd", "a|l",    "a|r",     " t|o",
     " |m", " |in", " |h",    " |d",   "l|e",     "i|c",  "a|s",   "l|l",    "o|u",     "he|r",
-    "l|o", "he|l", "hel|lo", " |hel", " hel|lo", "w|or", "l|d",   "wor|ld", " w|orld",
+    "l|o", "he|l", "hel|lo", " |hel", " hel|lo", "w|or", "l|d",   "wor|ld", " |world",
 };
 
 static const char chat_template[] =
