@@ -16,14 +16,13 @@
 #include "core/engine.h"
 #include "core/err.h"
 #include "core/kv.h"
-#include "core/ladder.h"
-#include "core/mem.h"
 #include "core/pack.h"
 #include "core/pool.h"
 #include "core/sample.h"
 #include "core/slab.h"
 #include "core/store.h"
 #include "kernels/kernels.h"
+#include "tests/golden/loaded.h"
 
 struct opts {
     const char *pack;
@@ -35,17 +34,12 @@ struct opts {
 
 struct bench {
     struct opts o;
-    struct mem *mem;
-    struct pack *pack;
-    struct slab *core;
-    struct store *store;
+    struct loaded l;
     struct pool *pool;
     struct engine *en;
     struct kv *kv;
     float *logits;
-    const struct plan *plan;
     struct kern_ops ops;
-    uint64_t weight_bytes; /* read for one token */
 };
 
 /* Rates of the counted repetitions. */
@@ -75,73 +69,18 @@ static double now_s(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* "full" and "high" as such, a number as a place on the pack's first ladder. */
-static int position_of(const struct bench *b, uint32_t *ret, struct err *e) {
-    const char *s = b->o.position;
-    uint32_t n_units = model_n_units(pack_hparams(b->pack));
-    if (strcmp(s, "full") == 0 || strcmp(s, "high") == 0) {
-        *ret = s[0] == 'f' ? 0 : n_units;
-        return 0;
-    }
-    char *end;
-    unsigned long p = strtoul(s, &end, 10);
-    if (pack_n_ladders(b->pack) == 0 || *end || p > ladder_n_steps(pack_ladder_at(b->pack, 0)))
-        return err_set(e, -EINVAL, "position %s is not on the pack's ladder", s);
-    *ret = (uint32_t)p;
-    return 0;
-}
-
-static bool wants_low(const struct bench *b, uint32_t position, uint32_t unit) {
-    if (strcmp(b->o.position, "full") == 0) return true;
-    if (strcmp(b->o.position, "high") == 0) return false;
-    return ladder_rung(pack_ladder_at(b->pack, 0), position, unit) == RUNG_FULL;
-}
-
-static int load(struct bench *b, enum pack_part part, uint32_t unit, struct slab **ret,
-                struct err *e) {
-    const struct pack_extent *x = pack_find(b->pack, part, unit);
-    if (!x) return err_set(e, -EINVAL, "unit %u has no part %d", unit, part);
-    return slab_load(b->mem, b->pack, x, ret, e);
-}
-
-static int load_unit(struct bench *b, enum pack_part part, uint32_t unit, struct err *e) {
-    struct slab *s;
-    int r = load(b, part, unit, &s, e);
-    if (r < 0) return r;
-    b->weight_bytes += s->bytes;
-    r = store_add(b->store, s, e);
-    if (r < 0) slab_destroy(s);
-    return r;
-}
-
 static int setup(struct bench *b, struct err *e) {
-    uint32_t position = 0;
-    int r = mem_create(&b->mem);
+    int r = loaded_open(b->o.pack, b->o.position, &b->l, e);
     if (r < 0) return r;
-    r = pack_open(b->o.pack, &b->pack, e);
-    if (r < 0) return r;
-    const struct model_hparams *h = pack_hparams(b->pack);
-    r = position_of(b, &position, e);
-    if (r < 0) return r;
-    r = store_create(h, &b->store, e);
-    for (uint32_t u = 0; r == 0 && u < model_n_units(h); u++) {
-        r = load_unit(b, PACK_HIGH, u, e);
-        if (r == 0 && wants_low(b, position, u)) r = load_unit(b, PACK_LOW, u, e);
-    }
-    if (r == 0) r = store_publish(b->store, position, e);
-    if (r < 0) return r;
-    b->plan = store_adopt(b->store, NULL);
-
-    r = load(b, PACK_CORE, 0, &b->core, e);
-    if (r < 0) return r;
+    const struct model_hparams *h = pack_hparams(b->l.pack);
     r = pool_create(b->o.threads, &b->pool, e);
     if (r < 0) return r;
     kern_init(&b->ops, b->o.cpu_flags);
     uint32_t n_ctx = b->o.prompt + b->o.gen + 1;
     struct engine_opts opts = {b->o.chunk, n_ctx};
-    r = engine_create(b->mem, b->pool, &b->ops, b->pack, b->core->data, &opts, &b->en, e);
+    r = engine_create(b->l.mem, b->pool, &b->ops, b->l.pack, b->l.core->data, &opts, &b->en, e);
     if (r < 0) return r;
-    r = kv_create(b->mem, h, n_ctx, &b->kv, e);
+    r = kv_create(b->l.mem, h, n_ctx, &b->kv, e);
     if (r < 0) return r;
     b->logits = calloc((size_t)h->n_vocab + 8, sizeof(float));
     return b->logits ? 0 : err_set(e, -ENOMEM, "no memory for the logits");
@@ -152,21 +91,18 @@ static void teardown(struct bench *b) {
     kv_destroy(b->kv);
     engine_destroy(b->en);
     pool_destroy(b->pool);
-    slab_destroy(b->core);
-    store_destroy(b->store);
-    pack_close(b->pack);
-    mem_destroy(b->mem);
+    loaded_close(&b->l);
 }
 
 static int feed_prompt(struct bench *b, uint32_t n, struct err *e) {
     struct engine_row rows[ENGINE_MAX_ROWS];
-    uint32_t n_vocab = pack_hparams(b->pack)->n_vocab;
+    uint32_t n_vocab = pack_hparams(b->l.pack)->n_vocab;
     for (uint32_t pos = 0; pos < n;) {
         uint32_t n_rows = MIN(n - pos, b->o.chunk);
         for (uint32_t i = 0; i < n_rows; i++, pos++)
             rows[i] = (struct engine_row){b->kv, pos, (pos * 2654435761u >> 7) % n_vocab,
                                           pos + 1 == n ? b->logits : NULL};
-        int r = engine_step(b->en, b->plan, rows, n_rows, e);
+        int r = engine_step(b->en, b->l.plan, rows, n_rows, e);
         if (r < 0) return r;
     }
     return 0;
@@ -175,7 +111,7 @@ static int feed_prompt(struct bench *b, uint32_t n, struct err *e) {
 static int repeat(struct bench *b, struct rate *prefill, struct rate *decode, struct err *e) {
     static struct sampler greedy;
     sample_init(&greedy, &(struct sample_params){.top_p = 1});
-    uint32_t n_vocab = pack_hparams(b->pack)->n_vocab;
+    uint32_t n_vocab = pack_hparams(b->l.pack)->n_vocab;
     uint32_t n_prompt = MAX(b->o.prompt, 1u);
     for (unsigned rep = 0; rep <= b->o.reps; rep++) {
         double t0 = now_s();
@@ -185,7 +121,7 @@ static int repeat(struct bench *b, struct rate *prefill, struct rate *decode, st
         for (uint32_t i = 0; i < b->o.gen; i++) {
             struct engine_row row = {b->kv, n_prompt + i, sample_pick(&greedy, b->logits, n_vocab),
                                      b->logits};
-            r = engine_step(b->en, b->plan, &row, 1, e);
+            r = engine_step(b->en, b->l.plan, &row, 1, e);
             if (r < 0) return r;
         }
         double t2 = now_s();
@@ -197,18 +133,18 @@ static int repeat(struct bench *b, struct rate *prefill, struct rate *decode, st
 }
 
 static void report(const struct bench *b, const struct rate *prefill, const struct rate *decode) {
-    double tps = rate_mean(decode), gbps = tps * (double)b->weight_bytes * 1e-9;
+    double tps = rate_mean(decode), gbps = tps * (double)b->l.weight_bytes * 1e-9;
     if (b->o.json) {
         printf("{\"decode_tps\":%.2f,\"decode_sd\":%.2f,\"prefill_tps\":%.2f,\"prefill_sd\":%.2f,"
                "\"threads\":%u,\"position\":%u,\"bytes_per_token\":%llu,\"read_gbps\":%.2f,"
                "\"kernels\":\"%s\",\"prompt\":%u,\"gen\":%u,\"reps\":%u}\n",
                tps, rate_sd(decode), rate_mean(prefill), rate_sd(prefill), pool_threads(b->pool),
-               b->plan->position, (unsigned long long)b->weight_bytes, gbps, b->ops.name,
+               b->l.plan->position, (unsigned long long)b->l.weight_bytes, gbps, b->ops.name,
                b->o.prompt, b->o.gen, b->o.reps);
         return;
     }
     printf("threads %u, position %u, %s, %.1f MB a token\n", pool_threads(b->pool),
-           b->plan->position, b->ops.name, (double)b->weight_bytes * 1e-6);
+           b->l.plan->position, b->ops.name, (double)b->l.weight_bytes * 1e-6);
     if (b->o.prompt)
         printf("prompt of %u: %.1f +- %.1f tokens/s\n", b->o.prompt, rate_mean(prefill),
                rate_sd(prefill));
