@@ -284,6 +284,10 @@ static void a_failed_read_waits_for_another_target(void) {
     pager_set_target(p, 2, UINT64_MAX);
     pager_set_target(p, 1, UINT64_MAX);
     CHECK_EQ(pager_next(p).verb, PAGER_READ);
+    /* Nor is anything read that lies beyond it, as it could not be published. */
+    pager_set_target(p, 0, UINT64_MAX);
+    CHECK(!pager_read_done(p, 0, false));
+    CHECK_EQ(pager_next(p).verb, PAGER_NONE);
     pager_destroy(p);
     ladder_destroy(l);
 }
