@@ -65,15 +65,20 @@ static void top_k_is_a_limit(void) {
     static float logits[N];
     uint64_t rng = t_seed();
     static const uint32_t ks[] = {1, 2, 3, 7, 40, 1000, 1024, 5000, 0};
-    for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++) {
+    static const float scales[] = {1, 30, 1e-3f, 1e30f};
+    for (size_t i = 0; i < 4 * sizeof(ks) / sizeof(ks[0]); i++) {
+        /* Spread so that the histogram of the search sees all, a part or one bin of them. */
         fill(logits, N, &rng);
-        uint32_t limit = ks[i] && ks[i] < SAMPLE_MAX_TOP_K ? ks[i] : SAMPLE_MAX_TOP_K;
+        for (int j = 0; j < N; j++) logits[j] *= scales[i % 4];
+        uint32_t top_k = ks[i / 4];
+        uint32_t limit = top_k && top_k < SAMPLE_MAX_TOP_K ? top_k : SAMPLE_MAX_TOP_K;
         struct sampler s;
         /* So hot that every candidate is likely: the limit alone holds the worst ones back. */
-        sample_init(&s, &(struct sample_params){
-                            .temperature = 1000, .top_p = 1, .top_k = ks[i], .seed = i});
+        sample_init(
+            &s, &(struct sample_params){
+                    .temperature = 1000 * scales[i % 4], .top_p = 1, .top_k = top_k, .seed = i});
         uint32_t worst = 0;
-        for (int n = 0; n < 2000; n++) {
+        for (int n = 0; n < 1000; n++) {
             uint32_t rank = rank_of(logits, N, sample_pick(&s, logits, N));
             worst = rank > worst ? rank : worst;
         }
