@@ -1,0 +1,142 @@
+#include "tests/golden/tiny_pack.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/bytes.h"
+#include "core/err.h"
+#include "core/gguf.h"
+#include "tests/golden/gguf_build.h"
+#include "tests/t.h"
+
+void tiny_source_init(struct tiny_source *s, const struct tiny_opts *o) {
+    size_t n;
+    s->bytes = tiny_build(o, &n);
+    if (gguf_parse(s->bytes, n, n, &s->g, NULL) < 0 ||
+        model_read_hparams(s->g, true, &s->h, NULL) < 0)
+        abort();
+}
+
+void tiny_source_fini(struct tiny_source *s) {
+    gguf_close(s->g);
+    free(s->bytes);
+}
+
+/* Scales such that weights have a deviation near 1.5 / sqrt(n_in), and mean 0: with mn = sc and
+ * M = 7.5 D, w4 = D * sc * (t - 7.5). */
+static void draw_scales(uint8_t *p, const struct pack_mat_layout *x, uint64_t *seed) {
+    float d = 1.5f / (128 * 4.6f * 8);
+    for (uint64_t at = 0; at < x->rows_bytes; at += PLANE_ROW_BYTES)
+        for (unsigned r = 0; r < PLANE_ROWS; r++) {
+            bytes_put_u16(p + x->rows + at + 2 * r, gb_half(d));
+            bytes_put_u16(p + x->rows + at + 2 * PLANE_ROWS + 2 * r, gb_half(7.5f * d));
+        }
+    for (uint64_t at = 0; at < x->groups_bytes; at += PLANE_SCALE_BYTES)
+        for (unsigned r = 0; r < PLANE_ROWS; r++) {
+            uint8_t sc = (uint8_t)(64 + t_rand(seed) % 128);
+            p[x->groups + at + r] = p[x->groups + at + PLANE_ROWS + r] = sc;
+        }
+}
+
+static void draw_unit(uint8_t *p, const struct model_hparams *h, enum pack_part part, uint32_t unit,
+                      uint64_t seed) {
+    struct pack_mat_layout mats[MODEL_MAT_COUNT];
+    pack_unit_layout(h, unit, part, mats);
+    pack_unit_dir(h, unit, part, p);
+    for (int m = 0; m < MODEL_MAT_COUNT; m++) {
+        draw_scales(p, &mats[m], &seed);
+        for (uint64_t i = 0; i < mats[m].codes_bytes; i++)
+            p[mats[m].codes + i] = (uint8_t)t_rand(&seed);
+    }
+}
+
+static void draw_embd(uint8_t *p, const struct model_hparams *h, uint64_t seed) {
+    uint16_t *row = malloc(h->n_embd * sizeof(*row));
+    size_t record = h->n_embd * sizeof(*row) + sizeof(uint64_t);
+    if (!row) abort();
+    for (uint32_t i = 0; i < h->n_vocab; i++) {
+        for (uint32_t k = 0; k < h->n_embd; k++)
+            row[k] = gb_half((float)(t_rand(&seed) >> 40) * 0x1p-23f - 1);
+        pack_embd_record(h, row, p + i * record);
+    }
+    free(row);
+}
+
+uint8_t *tiny_pack_extent(const struct tiny_source *s, enum pack_part part, uint32_t unit,
+                          uint64_t seed, uint64_t *ret_n) {
+    uint64_t n = pack_extent_bytes(&s->h, part, unit);
+    if (part == PACK_CORE) n = pack_core_bytes(&s->h);
+    if (part == PACK_EMBD) n = pack_embd_bytes(&s->h);
+    uint8_t *p = calloc(1, n);
+    if (!p) abort();
+    seed += (uint64_t)part * 1000 + unit;
+    if (part == PACK_CORE)
+        for (uint64_t i = 0; i < n; i += 4) memcpy(p + i, &(float){1}, 4);
+    else if (part == PACK_EMBD)
+        draw_embd(p, &s->h, seed);
+    else
+        draw_unit(p, &s->h, part, unit, seed);
+    *ret_n = n;
+    return p;
+}
+
+static int write_one(struct pack_writer *w, const struct tiny_source *s, enum pack_part part,
+                     uint32_t unit, uint64_t seed, struct err *e) {
+    uint64_t n;
+    uint8_t *p = tiny_pack_extent(s, part, unit, seed, &n);
+    int r = pack_writer_extent(w, part, unit, p, n, e);
+    free(p);
+    return r;
+}
+
+int tiny_pack_extents(struct pack_writer *w, const struct tiny_source *s, uint64_t seed,
+                      struct err *e) {
+    int r = write_one(w, s, PACK_CORE, 0, seed, e);
+    if (r == 0 && !s->h.is_tied) r = write_one(w, s, PACK_EMBD, 0, seed, e);
+    for (uint32_t u = 0; u < model_n_units(&s->h) && r == 0; u++) {
+        r = write_one(w, s, PACK_HIGH, u, seed, e);
+        if (r == 0) r = write_one(w, s, PACK_LOW, u, seed, e);
+    }
+    return r;
+}
+
+int tiny_pack_finish(struct pack_writer *w, const struct tiny_source *s, struct err *e) {
+    uint32_t n = model_n_units(&s->h);
+    struct ladder_step *steps = calloc(n, sizeof(*steps));
+    float *score = calloc(n, sizeof(*score));
+    if (!steps || !score) abort();
+    for (uint32_t u = 0; u < n; u++) {
+        steps[u] = (struct ladder_step){.unit = u,
+                                        .from = RUNG_FULL,
+                                        .to = RUNG_HIGH,
+                                        .bytes = pack_extent_bytes(&s->h, PACK_LOW, u),
+                                        .cost = (float)u};
+        score[u] = (float)u;
+    }
+    struct pack_ladder_in ladder = {.name = "jaccard", .steps = steps, .n_steps = n};
+    struct pack_score_in scores = {.key = "ebb.importance.jaccard", .v = score};
+    struct pack_meta meta = {
+        .source_sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        .source_name = "tiny.gguf",
+        .calibration = "none",
+        .scores = &scores,
+        .n_scores = 1,
+        .ladders = &ladder,
+        .n_ladders = 1};
+    int r = pack_writer_finish(w, &meta, e);
+    free(steps);
+    free(score);
+    return r;
+}
+
+int tiny_pack_write(const struct tiny_opts *o, const char *path, struct err *e) {
+    struct tiny_source s;
+    struct pack_writer *w = NULL;
+    tiny_source_init(&s, o);
+    int r = pack_writer_create(path, s.g, &s.h, &w, e);
+    if (r == 0) r = tiny_pack_extents(w, &s, o->seed, e);
+    if (r == 0) r = tiny_pack_finish(w, &s, e);
+    pack_writer_destroy(w);
+    tiny_source_fini(&s);
+    return r;
+}
