@@ -73,6 +73,9 @@ char *config_table(void) MUST_CHECK;
 unsigned config_needs_restart(const struct config *now, const struct config *next, char *buf,
                               size_t n);
 
+/* Takes the reloadable keys of `next` over into *now. */
+void config_take_reloadable(struct config *now, const struct config *next);
+
 /* "64MiB", "1.5GiB", "4096" or "auto" -> bytes (CONFIG_AUTO_BYTES for auto). Also for the client's
  * `ebb limit`. 0 or -EINVAL. */
 int config_parse_bytes(const char *s, uint64_t *ret) MUST_CHECK;

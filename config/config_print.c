@@ -69,3 +69,10 @@ unsigned config_needs_restart(const struct config *now, const struct config *nex
     }
     return count;
 }
+
+void config_take_reloadable(struct config *now, const struct config *next) {
+    for (size_t i = 0; i < schema_n_keys(); i++) {
+        const struct schema_key *k = schema_key_at(i);
+        if (k->is_reloadable) schema_copy(k, next, now);
+    }
+}

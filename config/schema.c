@@ -294,6 +294,20 @@ bool schema_equal(const struct schema_key *k, const struct config *a, const stru
     return get_number(k, a) == get_number(k, b);
 }
 
+void schema_copy(const struct schema_key *k, const struct config *from, struct config *to) {
+    size_t n = 0;
+    switch (k->type) {
+    case SCHEMA_PATH:
+    case SCHEMA_NAME: n = (size_t)k->max + 1; break;
+    case SCHEMA_COUNT:
+    case SCHEMA_MODE: n = sizeof(uint32_t); break;
+    case SCHEMA_BYTES:
+    case SCHEMA_TIME: n = sizeof(uint64_t); break;
+    case SCHEMA_LOG_LEVEL: n = sizeof(enum log_level); break;
+    }
+    memcpy((char *)to + k->offset, (const char *)from + k->offset, n);
+}
+
 enum { MAX_NEAR = 32 };
 
 /* Edits (insert, delete, replace) between two short texts; MAX_NEAR + 1 if one is too long. */

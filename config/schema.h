@@ -55,6 +55,7 @@ int schema_set(const struct schema_key *k, const char *text, size_t n, struct co
 void schema_format(const struct schema_key *k, const struct config *c, char *buf);
 /* "1 to 64", "512MiB to 1TiB or auto", ... in the same size of buffer. */
 void schema_range(const struct schema_key *k, char *buf);
+void schema_copy(const struct schema_key *k, const struct config *from, struct config *to);
 bool schema_equal(const struct schema_key *k, const struct config *a, const struct config *b);
 
 /* The known name nearest to what was written, or NULL if none is near. section NULL: among the

@@ -1,0 +1,26 @@
+/* Reads of extents on libuv's worker threads. The caller bounds how many are under way. */
+#ifndef EBB_DAEMON_IOWORK_H
+#define EBB_DAEMON_IOWORK_H
+
+#include <uv.h>
+
+#include "core/defs.h"
+
+struct err;
+struct mem;
+struct pack;
+struct pack_extent;
+struct slab;
+
+enum { IOWORK_MAX_READS = 2 };
+
+/* Called on the loop, exactly once per started read: the slab is the callee's, or NULL with *e. */
+typedef void (*iowork_done_fn)(void *ud, const struct pack_extent *x, struct slab *slab,
+                               const struct err *e);
+
+/* 0, or -ENOMEM or libuv's error; then `done` is not called. All pointers are borrowed until it
+ * is. Thread: loop. */
+int iowork_read(uv_loop_t *loop, struct mem *m, const struct pack *p, const struct pack_extent *x,
+                iowork_done_fn done, void *ud) MUST_CHECK;
+
+#endif

@@ -1,0 +1,241 @@
+/* From a pack's path to an engine with its weights: what can be checked at once in load_open(), the
+ * extents then in the background, so that the daemon answers /health and signals meanwhile. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/cpu.h"
+#include "core/engine.h"
+#include "core/gguf.h"
+#include "core/ladder.h"
+#include "core/mem.h"
+#include "core/pool.h"
+#include "core/session.h"
+#include "core/slab.h"
+#include "core/store.h"
+#include "daemon/log.h"
+#include "daemon/server_internal.h"
+
+/* Words for the message when the ladder of the configuration does not exist. */
+static void list_ladders(const struct pack *p, char *ret, size_t cap) {
+    size_t k = 0;
+    ret[0] = '\0';
+    for (size_t i = 0; i < pack_n_ladders(p) && k < cap; i++) {
+        int n = snprintf(ret + k, cap - k, "%s%s", i ? ", " : "",
+                         ladder_name(pack_ladder_at(p, i)));
+        if (n > 0) k += (size_t)n;
+    }
+}
+
+static int open_pack(struct server *s, struct err *e) {
+    struct server_model *m = &s->model;
+    struct stat st;
+    uint64_t hash = 0;
+    char names[160];
+    int r = pack_open(s->config.model_path, &m->pack, e);
+    if (r < 0) return r;
+    m->h = pack_hparams(m->pack);
+    m->n_units = model_n_units(m->h);
+    snprintf(m->name, sizeof(m->name), "%s", pack_model_name(m->pack));
+    if (stat(s->config.model_path, &st) == 0) m->created = st.st_mtime;
+    r = gguf_get_u64(pack_gguf(m->pack), "ebb.header.xxh3", &hash, e);
+    if (r < 0) return r;
+    snprintf(m->hash, sizeof(m->hash), "%08" PRIx32, (uint32_t)(hash >> 32));
+
+    m->ladder = pack_ladder(m->pack, s->config.precision_ladder);
+    if (!m->ladder) {
+        list_ladders(m->pack, names, sizeof(names));
+        return err_set(e, -ENOENT, "the pack has no ladder '%s' (precision.ladder); it has: %s",
+                       s->config.precision_ladder, names);
+    }
+    for (uint32_t u = 0; u < m->n_units; u++) {
+        bool is_head = u + 1 == m->n_units;
+        for (unsigned mat = is_head ? MODEL_HEAD : MODEL_Q;
+             mat < (is_head ? MODEL_MAT_COUNT : MODEL_LAYER_MATS); mat++) {
+            uint32_t n_out, n_in;
+            model_mat_shape(m->h, (enum model_mat)mat, &n_out, &n_in);
+            m->n_weights += (uint64_t)n_out * n_in;
+        }
+    }
+    m->n_ctx = MIN(s->config.serve_ctx, m->h->n_ctx_train);
+    return 0;
+}
+
+static int open_text(struct server *s, struct err *e) {
+    struct server_model *m = &s->model;
+    int r = tok_create(pack_gguf(m->pack), &m->tok, e);
+    if (r < 0) return err_prefix(e, "%s", s->config.model_path);
+    if (tok_n_vocab(m->tok) > m->h->n_vocab)
+        return err_set(e, -EBADMSG, "the tokenizer knows %u tokens, the model only %u",
+                       tok_n_vocab(m->tok), m->h->n_vocab);
+    struct err chat_e = {0};
+    r = chat_detect(pack_gguf(m->pack), m->tok, &m->chat, &chat_e);
+    m->has_chat = r == 0;
+    if (r == -EBADMSG) {
+        *e = chat_e;
+        return r;
+    }
+    if (r < 0) {
+        /* The model still completes text. */
+        snprintf(m->chat_missing, sizeof(m->chat_missing),
+                 "This model has no chat format that we know: %s. Use /v1/completions.",
+                 chat_e.msg);
+        log_event(s->log, LOG_WARN, "no chat: %s", chat_e.msg);
+    }
+    return 0;
+}
+
+static int open_engine(struct server *s, const char *cpu, struct err *e) {
+    struct server_model *m = &s->model;
+    const struct pack_extent *core = pack_find(m->pack, PACK_CORE, 0);
+    if (!core) return err_set(e, -EBADMSG, "the pack has no core extent");
+    int r = slab_load(m->mem, m->pack, core, &m->core, e);
+    if (r == 0) r = cpu_ops_create(cpu, &m->ops, e);
+    if (r == 0) r = pool_create(s->config.serve_threads, &m->pool, e);
+    if (r < 0) return r;
+    struct engine_opts eo = {
+        .max_rows = MAX(s->config.serve_prompt_chunk, s->config.serve_slots),
+        .max_ctx = m->n_ctx,
+    };
+    r = engine_create(m->mem, m->pool, m->ops, m->pack, m->core->data, &eo, &m->engine, e);
+    if (r == 0)
+        r = batch_create(m->engine, m->tok, s->config.serve_slots, s->config.serve_prompt_chunk,
+                         &m->batch, e);
+    if (r == 0) r = store_create(m->h, &m->store, e);
+    return r;
+}
+
+/* Where on the ladder the memory of this moment allows to start. */
+static int choose_position(struct server *s, uint32_t *ret, struct err *e) {
+    struct server_model *m = &s->model;
+    struct gov_settings set;
+    swap_sense(s);
+    swap_settings(s, &set);
+    struct gov_input in = {
+        .mem_available_bytes = s->swap.reading.mem_available_bytes,
+        .has_mem = s->swap.reading.has_mem,
+        .operator_limit_bytes = s->swap.operator_limit_bytes,
+        .weight_bytes = 0,
+        .other_bytes = mem_bytes(m->mem, MEM_SCRATCH) + mem_bytes(m->mem, MEM_SLAB),
+        .position = 0,
+    };
+    s->swap.out = gov_step(&s->swap.gov, &set, m->ladder, &in, server_now_us());
+    uint64_t least = ladder_bytes(m->ladder, ladder_n_steps(m->ladder));
+    if (s->swap.out.is_over && s->swap.reading.has_mem)
+        return err_set(e, -ENOSPC,
+                       "the smallest form of the weights needs %" PRIu64 " MiB beside %" PRIu64
+                       " MiB of scratch, and the budget is %" PRIu64
+                       " MiB (memory.limit, memory.reserve, MemAvailable)",
+                       least >> 20, in.other_bytes >> 20, s->swap.out.budget_bytes >> 20);
+    *ret = s->swap.out.position;
+    return 0;
+}
+
+int load_open(struct server *s, const char *cpu, enum server_fail *ret_fail, struct err *e) {
+    int r = mem_create(&s->model.mem);
+    *ret_fail = SERVER_FAIL_MEMORY;
+    if (r < 0) return err_set(e, r, "no memory to start");
+    *ret_fail = SERVER_FAIL_PACK;
+    r = open_pack(s, e);
+    if (r == -ENOENT || r == -EACCES || r == -EISDIR) *ret_fail = SERVER_FAIL_NO_PACK;
+    if (r < 0 && s->model.pack && !s->model.ladder) *ret_fail = SERVER_FAIL_CONFIG;
+    if (r == 0) r = open_text(s, e);
+    if (r == 0) {
+        r = open_engine(s, cpu, e);
+        if (r == -ENOMEM) *ret_fail = SERVER_FAIL_MEMORY;
+        if (r == -EINVAL || r == -ENOTSUP) *ret_fail = SERVER_FAIL_CONFIG;
+    }
+    if (r == 0) {
+        *ret_fail = SERVER_FAIL_MEMORY;
+        r = choose_position(s, &s->loading.position, e);
+    }
+    if (r == 0) r = swap_create(s, s->loading.position, e);
+    return r;
+}
+
+/* ---- the extents ---- */
+
+static void next_reads(struct server *s);
+
+static void on_read(void *ud, const struct pack_extent *x, struct slab *slab, const struct err *e) {
+    struct server *s = ud;
+    struct err add_e = {0};
+    s->loading.n_reading--;
+    if (server_state(s) != SERVER_LOADING) {
+        slab_destroy(slab);
+        return;
+    }
+    if (!slab) {
+        log_event(s->log, LOG_ERROR, "%s: %s", s->config.model_path, e->msg);
+        server_give_up(s, e->code == -ENOMEM ? SERVER_FAIL_MEMORY : SERVER_FAIL_PACK);
+        return;
+    }
+    if (store_add(s->model.store, slab, &add_e) < 0) {
+        log_event(s->log, LOG_ERROR, "%s: %s: %s", s->config.model_path, x->name, add_e.msg);
+        slab_destroy(slab);
+        server_give_up(s, SERVER_FAIL_PACK);
+        return;
+    }
+    next_reads(s);
+}
+
+static bool wants(const struct server *s, uint32_t unit) {
+    return !s->loading.is_low ||
+           ladder_rung(s->model.ladder, s->loading.position, unit) == RUNG_FULL;
+}
+
+/* High planes first: a unit's low plane has its place beside one. */
+static void next_reads(struct server *s) {
+    struct server_loading *l = &s->loading;
+    while (l->n_reading < IOWORK_MAX_READS && l->unit < s->model.n_units) {
+        uint32_t unit = l->unit++;
+        if (!wants(s, unit)) continue;
+        const struct pack_extent *x = pack_find(s->model.pack, l->is_low ? PACK_LOW : PACK_HIGH,
+                                                unit);
+        int r = x ? iowork_read(&s->loop, s->model.mem, s->model.pack, x, on_read, s) : -EBADMSG;
+        if (r < 0) {
+            log_event(s->log, LOG_ERROR, "%s: unit %u cannot be read: %s", s->config.model_path,
+                      unit, x ? uv_strerror(r) : "it has no extent");
+            server_give_up(s, x ? SERVER_FAIL_MEMORY : SERVER_FAIL_PACK);
+            return;
+        }
+        l->n_reading++;
+    }
+    if (l->n_reading > 0) return;
+    if (!l->is_low) {
+        l->is_low = true;
+        l->unit = 0;
+        next_reads(s);
+        return;
+    }
+    struct err e = {0};
+    if (store_publish(s->model.store, l->position, &e) < 0) {
+        log_event(s->log, LOG_ERROR, "%s", e.msg);
+        server_give_up(s, SERVER_FAIL_PACK);
+        return;
+    }
+    server_ready(s);
+}
+
+void load_begin(struct server *s) {
+    s->loading.started_us = server_now_us();
+    next_reads(s);
+}
+
+void load_close(struct server *s) {
+    struct server_model *m = &s->model;
+    swap_destroy(s);
+    batch_destroy(m->batch);
+    engine_destroy(m->engine);
+    store_destroy(m->store);
+    pool_destroy(m->pool);
+    cpu_ops_destroy(m->ops);
+    slab_destroy(m->core);
+    tok_destroy(m->tok);
+    pack_close(m->pack);
+    mem_destroy(m->mem);
+    *m = (struct server_model){0};
+}

@@ -1,0 +1,209 @@
+/* The daemon's state, shared by the files that make up the loop thread: server.c (life), load.c
+ * (pack to engine), swap.c (precision), call.c (generation requests), api*.c (endpoints). Each part
+ * is written by the file named at it and read by all. Thread: loop, but for what is marked. */
+#ifndef EBB_DAEMON_SERVER_INTERNAL_H
+#define EBB_DAEMON_SERVER_INTERNAL_H
+
+#include <uv.h>
+
+#include "config/config.h"
+#include "core/chat.h"
+#include "core/defs.h"
+#include "core/err.h"
+#include "core/fsm.h"
+#include "core/gov.h"
+#include "core/pack.h"
+#include "daemon/iowork.h"
+#include "daemon/listen.h"
+#include "daemon/metrics.h"
+#include "daemon/sense.h"
+#include "daemon/server.h"
+
+struct batch;
+struct call;
+struct conn;
+struct conn_hub;
+struct engine;
+struct events;
+struct http_request;
+struct infer;
+struct jobs;
+struct kern_ops;
+struct pager;
+struct pool;
+struct slab;
+struct store;
+
+enum server_state { SERVER_LOADING, SERVER_READY, SERVER_DRAINING, SERVER_STOPPING };
+
+/* load.c. Immutable once the state is READY, and then read by any thread. */
+struct server_model {
+    struct mem *mem;
+    struct pack *pack;
+    struct tok *tok;
+    struct chat chat;
+    bool has_chat;
+    char chat_missing[320]; /* why there is none */
+    const struct model_hparams *h;
+    const struct ladder *ladder;
+    struct kern_ops *ops;
+    struct slab *core;
+    struct pool *pool;
+    struct engine *engine;
+    struct batch *batch;
+    struct store *store;
+    uint32_t n_units;
+    uint32_t n_ctx;     /* positions a request may use */
+    uint64_t n_weights; /* in matrices */
+    char hash[9];       /* of the pack's header */
+    char name[80];
+    int64_t created; /* file time */
+};
+
+/* load.c, while LOADING. */
+struct server_loading {
+    uint32_t position;
+    bool is_low;   /* second half: low planes */
+    uint32_t unit; /* next to read */
+    unsigned n_reading;
+    uint64_t started_us;
+};
+
+/* A change of position on its way. */
+struct server_change {
+    bool is_pending;
+    uint32_t from, to;
+    uint64_t bytes;
+    enum gov_reason reason;
+    uint64_t reading_bytes, limit_bytes;
+    uint64_t started_us;
+    uint64_t epoch; /* of the plan that completes it */
+};
+
+/* swap.c. */
+struct server_swap {
+    struct pager *pager;
+    struct gov_state gov;
+    struct gov_output out;
+    struct sense_reading reading;
+    bool has_reading;
+    bool is_fresh; /* no decision has been made on it yet */
+    uint64_t operator_limit_bytes;
+    uint64_t wanted_bytes; /* KV that waits for room */
+    struct slab **arrived; /* [n_units]: low planes read, not yet published */
+    unsigned n_reading;
+    struct server_change down;
+    uint64_t up_since_us; /* when the step up now under way was decided; 0 = none */
+    bool is_stepping;
+};
+
+/* call.c. */
+struct server_calls {
+    struct call *first, *last; /* all, oldest first */
+    unsigned n_parsing, n_queued, n_running;
+    uint64_t next_id; /* random start */
+    uint64_t next_seed;
+};
+
+struct server {
+    uv_loop_t loop;
+    struct log *log;
+    struct notify *notify;
+    struct config config;
+    const char *config_path;
+    struct fsm fsm; /* enum server_state */
+    enum server_fail fail;
+    uint64_t started_us;
+    uint64_t watchdog_us, watchdog_last_us;
+
+    struct listen_socket sockets[2]; /* ordinary, admin */
+    uv_pipe_t listeners[2];
+    bool is_listening;
+    uv_signal_t signals[3];
+    uv_timer_t tick;
+    uv_async_t wake;
+    struct conn_hub *hub;
+    struct events *events;
+    struct jobs *jobs;
+    struct infer *infer; /* NULL until READY */
+    struct metrics metrics;
+
+    struct server_model model;
+    struct server_loading loading;
+    struct server_swap swap;
+    struct server_calls calls;
+
+    uint64_t drain_until_us;
+    uint64_t stop_until_us;
+    uint64_t reloaded_us;
+    bool wants_reload;
+    bool is_stuck;
+    uint64_t stuck_checked_us;
+    uint64_t pinged_us;
+    unsigned n_closing; /* handles whose close callback is to come */
+};
+
+uint64_t server_now_us(void); /* monotonic */
+enum server_state server_state(const struct server *s);
+const char *server_state_name(const struct server *s); /* "loading", "ready", "stuck", ... */
+/* Everything is in place: from LOADING to READY. */
+void server_ready(struct server *s);
+/* The daemon cannot go on: to STOPPING at once. */
+void server_give_up(struct server *s, enum server_fail why);
+/* A generation request has ended: a drain may be over. */
+void server_check_drained(struct server *s);
+/* STATUS= for the service manager. */
+void server_put_status(const struct server *s, char *ret, size_t cap);
+
+/* load.c */
+int load_open(struct server *s, const char *cpu, enum server_fail *ret_fail,
+              struct err *e) MUST_CHECK;
+void load_begin(struct server *s); /* reads the extents; ends in server_ready() or give_up() */
+void load_close(struct server *s); /* after the inference thread is joined */
+
+/* swap.c */
+int swap_create(struct server *s, uint32_t position, struct err *e) MUST_CHECK;
+void swap_destroy(struct server *s);
+void swap_settings(const struct server *s, struct gov_settings *ret);
+void swap_sense(struct server *s);   /* a new reading */
+void swap_step(struct server *s);    /* decide and act on the newest reading */
+void swap_adopted(struct server *s); /* the inference thread may have adopted a plan */
+void swap_set_limit(struct server *s, uint64_t bytes);
+uint32_t swap_position(const struct server *s);
+/* Room for `bytes` of KV: 1 now, 0 later, -ENOSPC never (not even at the lowest position). */
+int swap_room(struct server *s, uint64_t bytes);
+void swap_room_taken(struct server *s); /* or not wanted any more */
+
+/* call.c */
+void call_start(struct server *s, struct conn *c, bool is_chat, char *body, size_t n);
+void call_drain_all(struct server *s); /* what inference has produced */
+void call_dispatch(struct server *s);  /* queued requests into free slots */
+void call_tick(struct server *s);      /* pings */
+/* Ends all with an error: queued ones now, running ones within a step. */
+void call_abort_all(struct server *s);
+unsigned call_n(const struct server *s);
+
+/* api.c */
+void api_request(void *ud, struct conn *c, const struct http_request *rq, char *body, size_t n);
+void api_fault(void *ud, struct conn *c, int status, const char *text);
+void api_answered(void *ud, struct conn *c, int status);
+struct api_fault;
+/* `headers`: further lines or "". */
+void api_error(struct conn *c, const struct api_fault *f, const char *headers);
+/* Status and type from an errno: the one table. */
+void api_fault_set(struct api_fault *f, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+struct buf;
+void api_put_error(struct buf *b, const struct api_fault *f);
+
+/* api_info.c */
+void api_info_models(struct server *s, struct conn *c);
+void api_info_health(struct server *s, struct conn *c);
+void api_info_metrics(struct server *s, struct conn *c);
+void api_info_status(struct server *s, struct conn *c);
+void api_info_ladder(struct server *s, struct conn *c);
+void api_info_events(struct server *s, struct conn *c);
+void api_info_limit(struct server *s, struct conn *c, const char *body, size_t n);
+void api_info_put_state(struct server *s, struct buf *b); /* JSON for events of the state */
+double api_info_bits(const struct server *s, uint32_t position);
+
+#endif
