@@ -266,6 +266,7 @@ static int encode_word(struct encoder *en, const char *text, size_t n) {
 
     size_t n_syms = 0;
     for (size_t i = 0; i < n; i++) n_syms += t->byte_ids[(uint8_t)text[i]] != NO_ID;
+    if (n_syms == 0) return 0;
     /* No merge makes a token longer than the longest: settle the hopeless without the work. */
     if (n_syms / t->vocab.max_piece_bytes > en->max_n - en->ids->n) return -E2BIG;
     int r = ids_reserve(en->ids, n_syms);
