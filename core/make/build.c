@@ -66,7 +66,8 @@ static int hash_source(struct build *b, struct err *e) {
         }
         SHA256Update(&ctx, buf, (size_t)n);
         at += (uint64_t)n;
-        progress_tell(&b->t->progress, "hashing the source", at >> 20, total >> 20, "MiB");
+        if (total >> 20)
+            progress_tell(&b->t->progress, "hashing the source", at >> 20, total >> 20, "MiB");
     }
     free(buf);
     if (r == 0) SHA256End(&ctx, b->sha256);
@@ -245,7 +246,8 @@ out:
 
 static int open_source(struct build *b, struct err *e) {
     int r = gguf_open(b->o->source, &b->gguf, e);
-    if (r == 0) r = tok_create(b->gguf, &b->tok, e);
+    if (r < 0) return r; /* it names the file */
+    r = tok_create(b->gguf, &b->tok, e);
     if (r == 0) r = source_create(b->t->mem, b->t->pool, &b->t->ops, b->gguf, 0, &b->source, e);
     if (r < 0) {
         err_prefix(e, "%s", b->o->source);

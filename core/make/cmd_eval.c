@@ -75,17 +75,16 @@ static int eval(struct tools *t, const struct opts *o, struct err *e) {
     uint32_t position = 0;
     const struct ladder *l = NULL;
     int r = pack_open(o->pack, &p, e);
-    if (r == 0) r = tok_create(pack_gguf(p), &tok, e);
-    if (r == 0 && pack_n_ladders(p) == 0) r = err_set(e, -EBADMSG, "the pack has no ladder");
     if (r == 0) {
-        l = pack_ladder_at(p, 0);
-        r = find_position(o, l, &position, e);
+        r = tok_create(pack_gguf(p), &tok, e);
+        if (r == 0 && pack_n_ladders(p) == 0) r = err_set(e, -EBADMSG, "the pack has no ladder");
+        if (r == 0) {
+            l = pack_ladder_at(p, 0);
+            r = find_position(o, l, &position, e);
+        }
+        if (r < 0) err_prefix(e, "%s", o->pack);
     }
-    if (r < 0) err_prefix(e, "%s", o->pack);
-    if (r == 0 && o->source) {
-        r = gguf_open(o->source, &source, e);
-        if (r < 0) err_prefix(e, "%s", o->source);
-    }
+    if (r == 0 && o->source) r = gguf_open(o->source, &source, e);
     if (r == 0) r = text_read(tok, o->text, o->n_windows, BUILD_WINDOW, &text, e);
     if (r == 0) r = eval_run(t, p, l, position, source, &text, &result, e);
     if (r == 0 && o->is_json) print_json(o, &result, position);

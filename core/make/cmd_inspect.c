@@ -172,10 +172,7 @@ int cmd_inspect(const struct cmd_env *env, int argc, char **argv) {
     struct err e = {0};
     struct pack *p;
     r = pack_open(path, &p, &e);
-    if (r < 0) {
-        err_prefix(&e, "%s", path);
-        return cmd_fail(env, &e);
-    }
+    if (r < 0) return cmd_fail(env, &e);
     if (is_json)
         print_json(p);
     else

@@ -49,12 +49,12 @@ static int open_tok(const char *path, struct tok **ret, struct err *e) {
     struct gguf *g;
     struct pack *p = NULL;
     int r = gguf_open(path, &g, e);
-    if (r == 0 && gguf_find(g, "ebb.version"))
-        r = pack_open(path, &p, e);
-    else if (r < 0)
-        g = NULL;
-    if (r == 0) r = tok_create(p ? pack_gguf(p) : g, ret, e);
-    if (r < 0) err_prefix(e, "%s", path);
+    if (r < 0) return r; /* it names the file */
+    if (gguf_find(g, "ebb.version")) r = pack_open(path, &p, e);
+    if (r == 0) {
+        r = tok_create(p ? pack_gguf(p) : g, ret, e);
+        if (r < 0) err_prefix(e, "%s", path);
+    }
     pack_close(p);
     gguf_close(g);
     return r;

@@ -73,8 +73,10 @@ int cmd_verify(const struct cmd_env *env, int argc, char **argv) {
     r = cmd_tools_init(env, 1, &t, &e);
     if (r < 0) return cmd_fail(env, &e);
     r = pack_open(path, &p, &e);
-    if (r == 0) r = verify(&t, p, &bytes, &e);
-    if (r < 0) err_prefix(&e, "%s", path);
+    if (r == 0) {
+        r = verify(&t, p, &bytes, &e);
+        if (r < 0) err_prefix(&e, "%s", path);
+    }
     size_t n = r == 0 ? pack_n_extents(p) : 0;
     pack_close(p);
     cmd_tools_fini(&t);

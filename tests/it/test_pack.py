@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""ebb-pack as its user meets it: commands, exit codes, JSON, and what a kill leaves behind."""
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+
+from harness import check, check_eq, main, program, test
+
+TMP = tempfile.TemporaryDirectory(prefix="ebb-pack-")
+EXIT_HELP = ["0 ", "1 ", "2 ", "65", "66", "69", "71", "74", "75", "77"]
+
+
+def at(name):
+    return os.path.join(TMP.name, name)
+
+
+def run(*args, stdin=b"", env=None, **kw):
+    return subprocess.run([program("ebb-pack"), *args], input=stdin, capture_output=True, timeout=120, env=env, **kw)
+
+
+def model(name="tiny.gguf", *args):
+    path = at(name)
+    if not os.path.exists(path):
+        subprocess.run([program("tiny_model"), path, *args], check=True)
+    return path
+
+
+def text(name="text.txt", n=6000, seed=1):
+    rng = random.Random(seed)
+    with open(at(name), "w") as f:
+        f.write("".join(rng.choice("abcdefghij klmnop qrstu vwxyz.\n") for _ in range(n)))
+    return at(name)
+
+
+def pack():
+    path = at("tiny.ebb")
+    if not os.path.exists(path):
+        r = run("build", model(), "-o", path, "--calib", text(), "--windows", "2")
+        check_eq(r.returncode, 0, r.stderr)
+    return path
+
+
+def expect(code, words, *args, **kw):
+    r = run(*args, **kw)
+    said = r.stderr.decode(errors="replace")
+    check_eq(r.returncode, code, said)
+    check_eq(r.stdout, b"")
+    for word in [words] if isinstance(words, str) else words:
+        check(word in said, "%r is not in %r" % (word, said))
+    return said
+
+
+@test
+def help_and_version():
+    for args in (["--help"], ["-h"], ["build", "--help"], ["inspect", "-h"], ["verify", "--help"],
+                 ["eval", "--help"], ["tokenize", "--help"]):
+        r = run(*args)
+        check_eq(r.returncode, 0)
+        said = r.stdout.decode()
+        check(said.startswith(("ebb-pack", "Usage:")), said[:40])
+        for code in EXIT_HELP:
+            check("\n  %s " % code in said or "\n  %s" % code in said, "%s: no exit code %s" % (args, code))
+        check(max(map(len, said.split("\n"))) <= 100, "a line is too long")
+    for args in (["--version"], ["build", "--version"]):
+        r = run(*args)
+        check_eq(r.returncode, 0)
+        check(r.stdout.startswith(b"ebb-pack "), r.stdout)
+
+
+@test
+def usage_errors():
+    out = at("never.ebb")
+    for words, args in (
+        ("Usage", []),
+        ("unknown command 'bild'", ["bild"]),
+        ("SRC.gguf is missing", ["build", "-o", out]),
+        ("-o OUT.ebb is missing", ["build", model()]),
+        ("unknown option '--clib'", ["build", model(), "-o", out, "--clib", "x"]),
+        ("--windows takes a number from 1 to 65536", ["build", model(), "-o", out, "--windows", "0"]),
+        ("--windows takes a number", ["build", model(), "-o", out, "--windows", "+5"]),
+        ("--threads takes a number from 1 to 64", ["build", model(), "-o", out, "--threads=99999999999999999999"]),
+        ("--windows needs a value", ["build", model(), "-o", out, "--windows"]),
+        ("--windows is given twice", ["build", model(), "-o", out, "--windows=2", "--windows", "3"]),
+        ("one argument too many: 'c'", ["inspect", pack(), "c"]),
+        ("--json takes no value", ["inspect", pack(), "--json=yes"]),
+        ("--text FILE is missing", ["eval", pack(), "--rung", "full"]),
+        ("one of them", ["eval", pack(), "--text", text()]),
+        ("one of them", ["eval", pack(), "--text", text(), "--rung", "full", "--position", "0"]),
+        ("--rung is full or high", ["eval", pack(), "--text", text(), "--rung", "low"]),
+    ):
+        expect(2, words, *args)
+    check(not os.path.exists(out), "a wrong command line made a file")
+
+
+@test
+def bad_inputs():
+    out = at("bad.ebb")
+    empty, binary, short = at("empty"), at("binary"), at("short")
+    open(empty, "w").close()
+    open(binary, "wb").write(os.urandom(5000))
+    open(short, "w").write("only a few words")
+    expect(66, "absent.gguf", "build", at("absent.gguf"), "-o", out)
+    expect(65, "text.txt", "build", text(), "-o", out)
+    expect(65, "empty", "build", model(), "-o", out, "--calib", empty)
+    expect(65, "no UTF-8 text", "build", model(), "-o", out, "--calib", binary)
+    expect(65, ["short", "one window takes 512"], "build", model(), "-o", out, "--calib", short)
+    expect(66, "absent.txt", "build", model(), "-o", out, "--calib", at("absent.txt"))
+    expect(66, "", "build", model(), "-o", at("no/folder.ebb"), "--calib", text())
+    expect(65, "position 99", "eval", pack(), "--text", text(), "--position", "99")
+    expect(65, "another model", "eval", pack(), "--text", text(), "--rung", "full", "--windows", "1",
+           "--source", model("other.gguf", "--layers", "2"))
+    check(not [f for f in os.listdir(TMP.name) if f.startswith("bad.ebb")], "a failed build left files")
+
+
+@test
+def damaged_packs():
+    with open(pack(), "rb") as f:
+        good = f.read()
+    bad = at("damaged.ebb")
+    rng = random.Random(2)
+    for i in range(40):
+        data = bytearray(good)
+        where = rng.randrange(len(data))
+        data[where] ^= 1 << rng.randrange(8)
+        with open(bad, "wb") as f:
+            f.write(data)
+        r = run("verify", bad)
+        check(r.returncode in (65, 69), "bit flipped at %d: %d %s" % (where, r.returncode, r.stderr))
+        check(b"damaged.ebb" in r.stderr, r.stderr)
+    for n in (0, 1, 100, len(good) // 2, len(good) - 1):
+        with open(bad, "wb") as f:
+            f.write(good[:n])
+        check_eq(run("verify", bad).returncode, 65, "cut to %d bytes" % n)
+    with open(bad, "wb") as f:
+        f.write(good + b"\0")
+    check_eq(run("verify", bad).returncode, 65, "one byte more")
+    r = run("verify", pack())
+    check_eq(r.returncode, 0)
+    check(b"whole" in r.stdout, r.stdout)
+
+
+@test
+def inspect():
+    d = json.loads(run("inspect", pack(), "--json").stdout)
+    names = ["layer 0", "layer 1", "layer 2", "head"]
+    check_eq([u["name"] for u in d["units"]], names)
+    for u in d["units"]:
+        full, high = u["rungs"]["full"], u["rungs"]["high"]
+        check_eq(set(full), {"bytes", "kl", "jaccard"})
+        check(full["bytes"] > high["bytes"] > 0, u)
+        check(0 <= u["importance"]["lsaq"] <= 1, u)
+    steps = d["ladders"]["lsaq"]
+    check_eq(sorted(s["unit"] for s in steps), sorted(names))
+    check_eq(steps[-1]["unit"], "head")
+    check(all(a["cost"] <= b["cost"] for a, b in zip(steps, steps[1:])), steps)
+    check(all((s["from"], s["to"]) == ("full", "high") for s in steps), steps)
+    check_eq(d["source"]["name"], "tiny.gguf")
+    check_eq(len(d["source"]["sha256"]), 64)
+    check("text=text.txt windows=2" in d["calibration"], d["calibration"])
+    people = run("inspect", pack()).stdout.decode()
+    for word in names + ["lsaq", "calibration", d["source"]["sha256"]]:
+        check(word in people, word)
+
+
+@test
+def source_hash_is_sha256():
+    want = subprocess.run(["sha256sum", model()], capture_output=True, check=True).stdout.split()[0]
+    d = json.loads(run("inspect", pack(), "--json").stdout)
+    check_eq(d["source"]["sha256"], want.decode())
+
+
+@test
+def evaluate():
+    args = ["eval", pack(), "--text", text(), "--windows", "2", "--json"]
+    full = json.loads(run(*args, "--rung", "full", "--source", model()).stdout)
+    check({"ppl", "kl", "top1", "bits_per_weight", "bytes", "windows"} <= set(full), full)
+    check_eq(full["windows"], 2)
+    high = json.loads(run(*args, "--rung", "high", "--source", model()).stdout)
+    check(high["kl"] > full["kl"] > 0, (high, full))
+    check(high["bytes"] < full["bytes"], (high, full))
+    last = json.loads(run(*args, "--position", "4", "--source", model(), "--threads", "1").stdout)
+    check_eq(last, high)
+    alone = json.loads(run(*args, "--rung", "full").stdout)
+    check_eq(alone["ppl"], full["ppl"])
+    check_eq((alone["kl"], alone["top1"]), (None, None))
+
+
+@test
+def tokenize():
+    for path in (model(), pack()):
+        r = run("tokenize", path, stdin=b"ab <|im_end|>\xff\n")
+        check_eq(r.returncode, 0, r.stderr)
+        ids = [int(i) for i in r.stdout.split()]
+        check(r.stdout.endswith(b"\n") and r.stdout == (" ".join(map(str, ids)) + "\n").encode(), r.stdout)
+        check(len(ids) > 5, "the special token was parsed: %s" % ids)
+    check_eq(run("tokenize", model(), stdin=b"").stdout, b"\n")
+    expect(65, "damaged", "tokenize", damaged_header())
+
+
+def damaged_header():
+    path = at("damaged-header.ebb")
+    with open(pack(), "rb") as f:
+        data = bytearray(f.read())
+    data[data.index(b"ebb.calibration") + 40] ^= 1
+    with open(path, "wb") as f:
+        f.write(data)
+    return path
+
+
+@test
+def full_disk_for_output():
+    with open("/dev/full", "w") as full:
+        r = subprocess.run([program("ebb-pack"), "inspect", pack()], stdout=full, stderr=subprocess.PIPE)
+    check_eq(r.returncode, 74, r.stderr)
+
+
+@test
+def threads_and_self_text():
+    packs = []
+    for n in ("1", "2"):
+        out = at("self%s.ebb" % n)
+        r = run("build", model(), "-o", out, "--windows", "3", "--threads", n)
+        check_eq(r.returncode, 0, r.stderr)
+        with open(out, "rb") as f:
+            packs.append(f.read())
+    check(packs[0] == packs[1], "the pack depends on the thread count")
+    check(b"text=self windows=3" in packs[0], "calibration is not told")
+
+
+@test
+def killed_build():
+    """A kill at any moment leaves the old pack as it was; the next build takes the rest away."""
+    out, src = at("killed.ebb"), model("big.gguf", "--layers", "6", "--embd", "256", "--ff", "512")
+    args = [program("ebb-pack"), "build", src, "-o", out, "--calib", text(), "--windows", "4"]
+    with open(out, "wb") as f:
+        f.write(b"old")
+    rng = random.Random(3)
+    for _ in range(8):
+        p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.01, 0.4))
+        p.send_signal(signal.SIGKILL)
+        if p.wait() == 0:
+            break  # it was done already
+        with open(out, "rb") as f:
+            check_eq(f.read(), b"old")
+    check_eq(subprocess.run(args, capture_output=True).returncode, 0)
+    check_eq(run("verify", out).returncode, 0)
+    left = [f for f in os.listdir(TMP.name) if f.startswith("killed.ebb.tmp")]
+    check_eq(left, [])
+
+
+main()
