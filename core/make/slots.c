@@ -44,7 +44,7 @@ void *slots_claim(struct slots *s) {
         if (!atomic_flag_test_and_set_explicit(&s->taken[i], memory_order_acquire))
             return s->data + i * s->stride;
     /* More threads than buffers is a programming error, not something to wait for. */
-    ASSERT(!"a free slot");
+    ASSERT(false);
     return NULL;
 }
 
