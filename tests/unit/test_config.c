@@ -438,6 +438,24 @@ static void restarts_are_named(void) {
     CHECK_EQU(config_needs_restart(&a, &b, NULL, 0), 2);
 }
 
+static void a_reload_takes_only_what_it_may(void) {
+    uint64_t rng = t_seed();
+    for (int round = 0; round < 200; round++) {
+        struct config now, next;
+        random_config(&rng, &now);
+        random_config(&rng, &next);
+        struct config got = now;
+        config_take_reloadable(&got, &next);
+        for (size_t i = 0; i < schema_n_keys(); i++) {
+            const struct schema_key *k = schema_key_at(i);
+            CHECK(schema_equal(k, &got, k->is_reloadable ? &next : &now));
+        }
+        for (size_t i = 0; i < schema_n_keys(); i++) schema_copy(schema_key_at(i), &next, &got);
+        for (size_t i = 0; i < schema_n_keys(); i++)
+            CHECK(schema_equal(schema_key_at(i), &got, &next));
+    }
+}
+
 static void the_table_has_a_row_for_each_key(void) {
     char *text = config_table();
     REQUIRE(text);
@@ -461,6 +479,7 @@ static const struct t_case cases[] = {
     {"random_bytes_do_not_crash", random_bytes_do_not_crash},
     {"sizes_and_times", sizes_and_times},
     {"restarts_are_named", restarts_are_named},
+    {"a_reload_takes_only_what_it_may", a_reload_takes_only_what_it_may},
     {"the_table_has_a_row_for_each_key", the_table_has_a_row_for_each_key},
     {"the_readme_has_the_table", the_readme_has_the_table},
 };
