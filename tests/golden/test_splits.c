@@ -7,6 +7,7 @@
 
 #include "core/engine.h"
 #include "core/err.h"
+#include "core/gemm.h"
 #include "core/kv.h"
 #include "core/make/build.h"
 #include "core/make/tools.h"
@@ -172,6 +173,7 @@ int main(int argc, char **argv) {
         {"untied_pack_with_rope_freqs", untied_pack_with_rope_freqs},
         {"real_pack", real_pack},
     };
+    gemm_init();
     kern_init(&ops, kern_cpu_flags());
     /* Listed only when asked for: without a pack there is nothing to skip. */
     return t_main(argc, argv, cases, getenv("EBB_PACK") ? 3 : 2);
