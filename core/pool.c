@@ -35,7 +35,7 @@ enum {
     CACHE_LINE = 64,
     /* A step's serial parts and its last chunks take up to ten microseconds, so threads stay awake
      * through a step. Spinning longer only keeps a core from whoever has work: with other
-     * processes on both of two cores, decode made 93 tokens/s at 5 us, 84 at 20, 85 at 50 and 71
+     * processes on both of two cores, decode made 92 tokens/s at 5 us, 84 at 20, 85 at 50 and 71
      * at 200. Shorter was not tried on a quiet machine, where each wake-up costs. */
     SPIN_NS = 20000,
 };
