@@ -78,8 +78,9 @@ struct gguf_tensor {
     uint64_t bytes;
 };
 
-/* `path`: a regular file. 0, -EBADMSG (corrupt: message with offset), -ENOTSUP (version, tensor
- * type), -ENOMEM, or the system's error. *ret is owned by the caller until gguf_close(). */
+/* `path`: a regular file (-EISDIR or -EINVAL otherwise; a FIFO does not hang). 0, -EBADMSG
+ * (corrupt: message with offset), -ENOTSUP (version, tensor type), -ENOMEM, or the system's error.
+ * *ret is owned by the caller until gguf_close(). */
 int gguf_open(const char *path, struct gguf **ret, struct err *e) MUST_CHECK;
 void gguf_close(struct gguf *g); /* accepts NULL */
 

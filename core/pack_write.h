@@ -35,7 +35,8 @@ struct pack_meta {
 
 /* Creates `path`.tmp.<pid> (removing stale ones of dead writers) under a lock on it, so that a
  * second packer on the same output is refused with -EBUSY. `src` supplies the metadata to carry
- * over and must outlive the writer. */
+ * over and must outlive the writer. -EINVAL if `path` is a folder or a device. A full disk shows
+ * later as -ENOSPC; a limit on file size as -EFBIG, if the program ignores SIGXFSZ. */
 int pack_writer_create(const char *path, const struct gguf *src, const struct model_hparams *h,
                        struct pack_writer **ret, struct err *e) MUST_CHECK;
 /* Writes one whole extent (bytes as pack_unit_layout() or, for CORE and EMBD, the natural size;
