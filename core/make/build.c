@@ -66,8 +66,9 @@ static int hash_source(struct build *b, struct err *e) {
         }
         SHA256Update(&ctx, buf, (size_t)n);
         at += (uint64_t)n;
-        if (total >> 20)
-            progress_tell(&b->t->progress, "hashing the source", at >> 20, total >> 20, "MiB");
+        /* One less before the end: only the end may look like it. */
+        progress_tell(&b->t->progress, "hashing the source", (at >> 10) - (at < total), total >> 10,
+                      "KiB");
     }
     free(buf);
     if (r == 0) SHA256End(&ctx, b->sha256);

@@ -123,12 +123,9 @@ static void try_codes(const float *w, const float *weights, float D, float M, in
     }
 }
 
-/* From the better of the clipped and the plain start downhill over the codes as stored, with
- * strides of 4, 2 and 1: the clip search's grid is coarser than the codes'. */
+/* Downhill over the codes as stored, with strides of 4, 2 and 1: the clip search's grid is coarser
+ * than the codes'. */
 static void descend(const float *w, const float *weights, float D, float M, struct fit *f) {
-    f->cost = INFINITY;
-    try_codes(w, weights, D, M, to_code(f->s, D), to_code(f->m, M), f);
-    try_codes(w, weights, D, M, to_code(f->s0, D), to_code(f->m0, M), f);
     for (int stride = 4; stride >= 1; stride /= 2)
         for (unsigned round = 0; round < DESCENT_ROUNDS; round++) {
             int sc = f->sc, mn = f->mn;
@@ -139,24 +136,46 @@ static void descend(const float *w, const float *weights, float D, float M, stru
         }
 }
 
-/* Scales of one row: D and M from the largest chosen scale and min, then codes for them. Returns
- * the row's cost. */
-static float fit_row(const struct kern_ops *ops, const float *w, const float *weights,
-                     uint32_t n_groups, bool is_clipped, struct fit *fits, uint16_t *ret_d,
-                     uint16_t *ret_m) {
-    float top_s = 0.0f, top_m = 0.0f, cost = 0.0f;
+/* A row's D and M, and what its groups cost with the codes nearest to their scales. */
+struct row_fit {
+    uint16_t d, m;
+    float D, M, cost;
+};
+
+static void start_row(const struct kern_ops *ops, const float *w, const float *weights,
+                      uint32_t n_groups, bool is_clipped, struct fit *fits, struct row_fit *ret) {
+    float top_s = 0.0f, top_m = 0.0f;
     for (uint32_t g = 0; g < n_groups; g++) {
         top_s = fmaxf(top_s, is_clipped ? fits[g].s : fits[g].s0);
         top_m = fmaxf(top_m, is_clipped ? fits[g].m : fits[g].m0);
     }
-    *ret_d = row_scale(ops, top_s);
-    *ret_m = row_scale(ops, top_m);
-    float D = kern_from_f16(*ret_d), M = kern_from_f16(*ret_m);
+    ret->d = row_scale(ops, top_s);
+    ret->m = row_scale(ops, top_m);
+    ret->D = kern_from_f16(ret->d);
+    ret->M = kern_from_f16(ret->m);
+    ret->cost = 0.0f;
     for (uint32_t g = 0; g < n_groups; g++) {
-        descend(w + g * PLANE_GROUP, weights + g * PLANE_GROUP, D, M, &fits[g]);
-        cost += fits[g].cost;
+        struct fit *f = &fits[g];
+        const float *x = w + g * PLANE_GROUP, *wt = weights + g * PLANE_GROUP;
+        f->cost = INFINITY;
+        try_codes(x, wt, ret->D, ret->M, to_code(f->s, ret->D), to_code(f->m, ret->M), f);
+        try_codes(x, wt, ret->D, ret->M, to_code(f->s0, ret->D), to_code(f->m0, ret->M), f);
+        ret->cost += f->cost;
     }
-    return cost;
+}
+
+/* Scales of one row: D and M reach the largest scale and min that the clip search chose or, where
+ * a group is best left whole, the largest without clipping. Then the codes. */
+static void fit_row(const struct kern_ops *ops, const float *w, const float *weights,
+                    uint32_t n_groups, struct fit *fits, struct row_fit *ret) {
+    struct row_fit whole;
+    for (uint32_t g = 0; g < n_groups; g++)
+        clip_search(w + g * PLANE_GROUP, weights + g * PLANE_GROUP, &fits[g]);
+    start_row(ops, w, weights, n_groups, false, fits, &whole);
+    start_row(ops, w, weights, n_groups, true, fits, ret);
+    if (whole.cost < ret->cost) start_row(ops, w, weights, n_groups, false, fits, ret);
+    for (uint32_t g = 0; g < n_groups; g++)
+        descend(w + g * PLANE_GROUP, weights + g * PLANE_GROUP, ret->D, ret->M, &fits[g]);
 }
 
 /* ---- codes --------------------------------------------------------------------------------------
@@ -212,27 +231,15 @@ static void quantise_row(struct job *j, uint32_t row, struct fit *fits) {
             atomic_store_explicit(&j->too_big_row, row + 1, memory_order_relaxed);
             return;
         }
-    for (uint32_t g = 0; g < n_groups; g++)
-        clip_search(w + g * PLANE_GROUP, j->weights + g * PLANE_GROUP, &fits[g]);
-    uint16_t d, m, d0, m0;
-    float cost = fit_row(j->ops, w, j->weights, n_groups, true, fits, &d, &m);
-    /* A D made for the clipped scales may be too small for a group that is best left whole. */
-    float cost0 = fit_row(j->ops, w, j->weights, n_groups, false, fits, &d0, &m0);
-    if (cost0 <= cost) {
-        d = d0;
-        m = m0;
-    } else {
-        (void)fit_row(j->ops, w, j->weights, n_groups, true, fits, &d, &m);
-    }
-
-    float D = kern_from_f16(d), M = kern_from_f16(m);
+    struct row_fit fit;
+    fit_row(j->ops, w, j->weights, n_groups, fits, &fit);
     uint64_t n_clipped = 0;
     uint8_t *rows = j->dst->rows + (size_t)tile * PLANE_ROW_BYTES;
-    memcpy(rows + 2 * r, &d, 2);
-    memcpy(rows + 2 * (PLANE_ROWS + r), &m, 2);
+    memcpy(rows + 2 * r, &fit.d, 2);
+    memcpy(rows + 2 * (PLANE_ROWS + r), &fit.m, 2);
     for (uint32_t g = 0; g < n_groups; g++) {
         size_t at = (size_t)tile * n_groups + g;
-        float s = D * (float)fits[g].sc, o = -M * (float)fits[g].mn;
+        float s = fit.D * (float)fits[g].sc, o = -fit.M * (float)fits[g].mn;
         uint8_t t[PLANE_GROUP], l[PLANE_GROUP];
         high_codes(w + g * PLANE_GROUP, s, o, t);
         n_clipped += low_codes(w + g * PLANE_GROUP, s, o, t, l);

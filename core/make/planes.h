@@ -23,7 +23,7 @@ struct pool;
 
 /* What an error of the full reading counts, beside one of the high reading. Without clipping the
  * full reading's squared error is 1/64 of the high one's. */
-#define PLANES_FULL_COUNTS 16.0f
+#define PLANES_FULL_COUNTS 4.0f
 
 /* Where the arrays of a matrix (or of its rows from a multiple of 8 on) are to be written; all of
  * it is overwritten but for the codes of padding rows, which must be zero already. */
