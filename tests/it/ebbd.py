@@ -21,13 +21,26 @@ PLENTY = 64 << 30
 CALIBRATION = ("--calib", os.path.join(SOURCE, "README.md"), "--windows", "2")
 
 
-def tiny_gguf(name="tiny", *options):
-    """A model of tests/golden, made once for a run."""
-    path = os.path.join(TMP, name + ".gguf")
-    if not os.path.exists(path):
-        subprocess.run([program("tiny_model"), path, *options], check=True,
-                       stdout=subprocess.DEVNULL)
+def cached(name, inputs, make):
+    """A file in the build folder, made again when one of its inputs is newer. Test programs may
+    run at once, so it appears under its name in one step."""
+    folder = os.path.join(BUILD, "it-models")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, name)
+    newest = max(os.path.getmtime(x) for x in inputs)
+    if not os.path.exists(path) or os.path.getmtime(path) < newest:
+        with tempfile.TemporaryDirectory(dir=folder) as tmp:
+            part = os.path.join(tmp, name)
+            make(part)
+            os.rename(part, path)
     return path
+
+
+def tiny_gguf(name="tiny", *options):
+    """A model of tests/golden. Its words are noise, and it never ends by itself."""
+    maker = program("tiny_model")
+    return cached(name + ".gguf", [maker], lambda path: subprocess.run(
+        [maker, path, "--ctx", "8192", *options], check=True, stdout=subprocess.DEVNULL))
 
 
 def build_pack(gguf, out, *options):
@@ -35,34 +48,31 @@ def build_pack(gguf, out, *options):
                        capture_output=True, text=True)
     if r.returncode != 0:
         raise Failed("ebb-pack build gives %d: %s" % (r.returncode, r.stderr[-2000:]))
-    return out
+    m = SANITIZER.search(r.stderr)
+    if m:
+        raise Failed("ebb-pack says %s" % r.stderr[m.start():][:4000])
+
+
+def cached_pack(name, gguf, *options):
+    return cached(name, [gguf, program("ebb-pack")],
+                  lambda path: build_pack(gguf, path, *options))
 
 
 def tiny_pack():
-    path = os.path.join(TMP, "tiny.ebb")
-    if not os.path.exists(path):
-        build_pack(tiny_gguf("tiny", "--ctx", "8192"), path, *CALIBRATION)
-    return path
+    return cached_pack("tiny.ebb", tiny_gguf(), *CALIBRATION)
 
 
 def slow_pack():
     """A model of a few million weights: a token takes long enough to do something meanwhile."""
-    path = os.path.join(TMP, "slow.ebb")
-    if not os.path.exists(path):
-        gguf = tiny_gguf("slow", "--layers", "6", "--embd", "256", "--ff", "1024", "--ctx", "8192")
-        build_pack(gguf, path, *CALIBRATION)
-    return path
+    gguf = tiny_gguf("slow", "--layers", "6", "--embd", "256", "--ff", "1024")
+    return cached_pack("slow.ebb", gguf, *CALIBRATION)
 
 
 def real_pack():
-    """The real model, packed once for a build folder: it takes minutes."""
+    """The real model, with a short calibration: it is not its quality that is tested here."""
     gguf = shared("models/smollm2-135m-offgrid-q8_0.gguf")
     text = shared("text/wiki.valid.txt")
-    path = os.path.join(BUILD, "real.ebb")
-    packer = program("ebb-pack")
-    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(packer):
-        build_pack(gguf, path, "--calib", text, "--windows", "8")
-    return path
+    return cached_pack("real.ebb", gguf, "--calib", text, "--windows", "8")
 
 
 def pack_extents(pack):

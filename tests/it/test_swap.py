@@ -1,5 +1,4 @@
-"""Precision that changes while tokens flow: limits, readings, streams that stay whole. In the tiny
-model a token is one character, so that a token lost or doubled shows in the length."""
+"""Precision that changes while tokens flow: limits, readings, streams that stay whole."""
 import json
 import threading
 import time
@@ -13,13 +12,25 @@ LOW = MIB  # a limit under which every low plane goes
 
 
 def first_swap(stream):
-    """How many characters came before the fingerprint first changed; None if it never did."""
-    n = 0
-    for _, text, fingerprint, _ in stream.pieces:
-        if fingerprint != stream.pieces[0][2]:
-            return n
-        n += len(text)
+    """How many pieces came before the fingerprint first changed; None if it never did."""
+    for i, piece in enumerate(stream.pieces):
+        if piece[2] != stream.pieces[0][2]:
+            return i
     return None
+
+
+def same_until(a, b, n):
+    check_eq([p[1] for p in a.pieces[:n]], [p[1] for p in b.pieces[:n]], "up to the first swap")
+
+
+def whole(stream, tokens):
+    """Every token once: the daemon's count, ours of the chunks, and an orderly end. A token of the
+    tiny model is never empty and always whole characters, so each is one piece."""
+    check_eq((stream.finish, stream.error), ("length", None))
+    check_eq(stream.last["timings"]["predicted_n"], tokens)
+    check_eq(len(stream.pieces), tokens, "pieces")
+    times = [p[0] for p in stream.pieces]
+    check_eq(times, sorted(times))
 
 
 def positions(d):
@@ -79,8 +90,8 @@ def stream_with_swaps(d, prompt, tokens, times):
     """A stream during which the limit falls and goes back `times` times."""
     s = d.stream(prompt, max_tokens=tokens)
     n, at, fell = 0, max(1, tokens // (4 * times)), False
-    for text in s:
-        n += len(text)
+    for _ in s:
+        n += 1
         if n >= at and times > 0:
             fell = not fell
             d.limit(LOW if fell else "auto")
@@ -95,14 +106,10 @@ def stream_through_a_swap():
         reference = d.stream("once", max_tokens=400).run()
         check_eq(first_swap(reference), None, "no swap yet")
         s = stream_with_swaps(d, "once", 400, 1)
-        check_eq((len(s.text), s.finish), (400, "length"), "no token lost or doubled")
+        whole(s, 400)
         at = first_swap(s)
         check(at, "it swapped")
-        check_eq(s.text[:at], reference.text[:at], "up to the first swap")
-        check_eq(len(s.pieces), len(reference.pieces), "chunks")
-        times = [p[0] for p in s.pieces]
-        check_eq(times, sorted(times))
-        check_eq(s.last["timings"]["predicted_n"], 400)
+        same_until(s, reference, at)
         check(s.last["ebb"]["epochs"], "epochs are told: %r" % s.last["ebb"])
         d.wait_position(0)
         check_eq(d.stream("once", max_tokens=400).run().text, reference.text, "back at full")
@@ -113,7 +120,7 @@ def streams_keep_their_own():
     """Four streams at once through swaps: each whole, each as before up to its first swap."""
     with ebbd.Daemon(ebbd.tiny_pack(), {"serve": {"slots": 4, "ctx": 2048}}) as d:
         prompts = ["one", "two two", "three three three", "4" * 40]
-        alone = [d.stream(p, max_tokens=1500).run().text for p in prompts]
+        alone = [d.stream(p, max_tokens=1500).run() for p in prompts]
         streams = [d.stream(p, max_tokens=1500) for p in prompts]
         workers = [threading.Thread(target=s.run) for s in streams]
         for w in workers:
@@ -126,9 +133,8 @@ def streams_keep_their_own():
         for w in workers:
             w.join()
         for s, want in zip(streams, alone):
-            check_eq((len(s.text), s.finish), (1500, "length"))
-            at = first_swap(s)
-            check_eq(s.text[:at], want[:at])
+            whole(s, 1500)
+            same_until(s, want, first_swap(s))
 
 
 @test
@@ -217,7 +223,7 @@ def storm():
             d.limit(LOW)
             d.limit("auto")
         worker.join()
-        check_eq((len(s.text), s.finish), (3000, "length"))
+        whole(s, 3000)
         d.wait_position(0)
         d.check_log()
 
