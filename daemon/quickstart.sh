@@ -131,7 +131,7 @@ fi
 pack=$cache/$(basename "$model" .gguf)-$(stat -c '%s-%Y' "$model").ebb
 if [ ! -f "$pack" ]; then
     say "packing $(basename "$model") (once, some minutes)"
-    "$build/core/make/ebb-pack" build "$model" -o "$pack" || die "the model could not be packed"
+    "$build/core/make/ebb-pack" build "$model" -o "$pack" --windows 24 || die "the model could not be packed"
 fi
 
 say "starting the daemon"
