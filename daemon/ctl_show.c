@@ -260,10 +260,13 @@ static bool show_event(void *ud, const char *event, const char *data) {
         putchar('\n');
         cJSON_free(text);
     } else {
+        /* The daemon says when it happened; if it does not, now will do. */
         char clock[16];
-        time_t now = time(NULL);
+        const cJSON *at = item(tree, "time");
+        time_t when = cJSON_IsNumber(at) ? (time_t)at->valuedouble : time(NULL);
         struct tm tm;
-        localtime_r(&now, &tm);
+        cJSON_DeleteItemFromObjectCaseSensitive(tree, "time");
+        if (!localtime_r(&when, &tm)) tm = (struct tm){0};
         strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
         printf("%s  ", clock);
         ctl_print(stdout, event);
