@@ -173,8 +173,9 @@ done
 echo "$pid $run" > "$last"
 "$ebb" status
 
-say "a question: What is the capital of France?"
-answer=$("$ebb" chat --once "What is the capital of France?" -t 0 -n 48) || die "no answer"
+question="In one sentence: what is a lighthouse?"
+say "a question: $question"
+answer=$("$ebb" chat --once "$question" -t 0 -n 64) || die "no answer"
 printf '%s\n' "$answer"
 [ -n "$answer" ] || die "the answer is empty"
 

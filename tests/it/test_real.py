@@ -46,15 +46,21 @@ def want_tokens(stream):
     return 400 if stream.finish == "length" else n
 
 
+KNOWN = (("The capital of France is", "Paris"), ("1, 2, 3, 4, 5,", "6, 7, 8"),
+         ("The sun rises in the east and sets in the", "west"))
+
+
 @test
 def answers_make_sense():
     with ebbd.Daemon(ebbd.real_pack()) as d:
-        r = d.chat("What is the capital of France?", max_tokens=32)
-        check_in("Paris", r.json()["choices"][0]["message"]["content"])
-        d.limit(MIB)
-        d.wait_position(d.status()["positions"])
-        r = d.chat("What is the capital of France?", max_tokens=32)
-        check_in("Paris", r.json()["choices"][0]["message"]["content"], "at high")
+        for limit in ("auto", 80 * MIB):
+            d.limit(limit)
+            for prompt, word in KNOWN:
+                r = d.complete(prompt, max_tokens=12).json()
+                check_in(word, r["choices"][0]["text"], r["system_fingerprint"])
+        check_eq(d.status()["position"], d.status()["positions"], "the second round's position")
+        r = d.chat("What is 2+2?", max_tokens=40)
+        check_in("4", r.json()["choices"][0]["message"]["content"])
 
 
 main()
