@@ -32,6 +32,20 @@ void gemm_nn(size_t m, size_t n, size_t k, const float *a, size_t lda, const flo
                 to_int(lda), b, to_int(ldb), 0.0f, c, to_int(ldc));
 }
 
+void gemm_nn_sub(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                 size_t ldb, float *c, size_t ldc) {
+    if (m == 0 || n == 0) return;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, to_int(m), to_int(n), to_int(k), -1.0f,
+                a, to_int(lda), b, to_int(ldb), 1.0f, c, to_int(ldc));
+}
+
+void gemm_tn_add(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                 size_t ldb, float *c, size_t ldc) {
+    if (m == 0 || n == 0) return;
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, to_int(m), to_int(n), to_int(k), 1.0f, a,
+                to_int(lda), b, to_int(ldb), 1.0f, c, to_int(ldc));
+}
+
 struct piece {
     size_t m, n, k;
     const float *a, *b;

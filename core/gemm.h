@@ -21,6 +21,14 @@ void gemm_nt(size_t m, size_t n, size_t k, const float *a, size_t lda, const flo
 void gemm_nn(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
              float *c, size_t ldc);
 
+/* c[m][n] -= sum over k of a[m][k] * b[k][n]. Thread: any. */
+void gemm_nn_sub(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                 size_t ldb, float *c, size_t ldc);
+
+/* c[m][n] += sum over k of a[k][m] * b[k][n]. Thread: any. */
+void gemm_tn_add(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                 size_t ldb, float *c, size_t ldc);
+
 /* As gemm_nt(), the columns cut into pieces of fixed width and shared out over the pool. */
 void gemm_nt_pool(struct pool *p, size_t m, size_t n, size_t k, const float *a, size_t lda,
                   const float *b, size_t ldb, float *c, size_t ldc);

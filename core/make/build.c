@@ -13,6 +13,7 @@
 #include "core/err.h"
 #include "core/gguf.h"
 #include "core/make/calib.h"
+#include "core/make/feedback.h"
 #include "core/make/importance.h"
 #include "core/make/planes.h"
 #include "core/make/selftext.h"
@@ -130,7 +131,8 @@ static int unit_init(struct unit_buf *u, struct mem *m, const struct model_hpara
 
 /* Rows row0 .. of a matrix (row0 a multiple of 8) into the unit's planes. */
 static int unit_rows(struct build *b, struct unit_buf *u, enum model_mat mat, const float *w,
-                     uint32_t row0, uint32_t n_rows, const float *moments, struct err *e) {
+                     uint32_t row0, uint32_t n_rows, const struct planes_inputs *in,
+                     struct err *e) {
     const struct pack_mat_layout *hi = &u->high[mat], *lo = &u->low[mat];
     size_t tile = row0 / PLANE_ROWS, at = tile * (hi->n_in / PLANE_GROUP);
     struct planes_dst dst = {
@@ -139,7 +141,7 @@ static int unit_rows(struct build *b, struct unit_buf *u, enum model_mat mat, co
         .high = u->high_data + hi->codes + at * PLANE_TILE_BYTES,
         .low = u->low_data + lo->codes + at * PLANE_TILE_BYTES,
     };
-    int r = planes_quantise(b->t->mem, b->t->pool, &b->t->ops, w, n_rows, hi->n_in, moments, &dst,
+    int r = planes_quantise(b->t->mem, b->t->pool, &b->t->ops, w, n_rows, hi->n_in, in, &dst,
                             &b->stats, e);
     if (r < 0) err_prefix(e, "%s", model_mat_name(mat));
     return r;
@@ -151,6 +153,31 @@ static int unit_write(struct build *b, const struct unit_buf *u, uint32_t unit, 
     return pack_writer_extent(b->writer, PACK_LOW, unit, u->low_data, u->low_bytes, e);
 }
 
+/* What is known of some inputs: their energy and, unless it cannot be had, error feedback. */
+struct known {
+    struct planes_inputs in;
+    struct feedback *feedback; /* owned */
+    float *energy;             /* owned */
+};
+
+static void known_fini(struct known *k) {
+    feedback_destroy(k->feedback);
+    free(k->energy);
+    *k = (struct known){0};
+}
+
+static int known_init(struct build *b, const float *moments, uint32_t n, struct known *ret,
+                      struct err *e) {
+    *ret = (struct known){.energy = malloc(n * sizeof(*ret->energy))};
+    if (!ret->energy) return err_set(e, -ENOMEM, "no memory for the inputs' energies");
+    for (size_t i = 0; i < n; i++) ret->energy[i] = moments[i * n + i];
+    int r = feedback_create(b->t->mem, moments, n, &ret->feedback, e);
+    if (r == -EDOM) r = 0;
+    ret->in = (struct planes_inputs){.energy = ret->energy, .feedback = ret->feedback};
+    if (r < 0) known_fini(ret);
+    return r;
+}
+
 static int build_layer(struct build *b, uint32_t layer, struct err *e) {
     const struct source_layer *w;
     int r = calib_next_layer(b->calib, &w, e);
@@ -158,10 +185,15 @@ static int build_layer(struct build *b, uint32_t layer, struct err *e) {
     struct unit_buf u;
     r = unit_init(&u, b->t->mem, b->h, layer, e);
     if (r < 0) return r;
-    for (uint32_t m = 0; r == 0 && m < MODEL_LAYER_MATS; m++) {
-        enum source_input in = source_input_of((enum model_mat)m);
-        r = unit_rows(b, &u, (enum model_mat)m, w->mats[m], 0, u.high[m].n_out,
-                      calib_moments(b->calib, in), e);
+    for (unsigned in = 0; r == 0 && in < SOURCE_INPUT_COUNT; in++) {
+        struct known k;
+        r = known_init(b, calib_moments(b->calib, (enum source_input)in),
+                       source_input_width(b->h, (enum source_input)in), &k, e);
+        if (r < 0) break;
+        for (uint32_t m = 0; r == 0 && m < MODEL_LAYER_MATS; m++)
+            if (source_input_of((enum model_mat)m) == in)
+                r = unit_rows(b, &u, (enum model_mat)m, w->mats[m], 0, u.high[m].n_out, &k.in, e);
+        known_fini(&k);
     }
     if (r < 0) err_prefix(e, "layer %u", layer);
     if (r == 0) r = unit_write(b, &u, layer, e);
@@ -178,14 +210,17 @@ static int build_head(struct build *b, struct importance *im, struct err *e) {
     if (r < 0) return r;
     float *w = mem_alloc(b->t->mem, MEM_PACKER, block_bytes);
     if (!w) r = err_set(e, -ENOMEM, "no memory for rows of the head");
+    struct known k = {0};
+    if (r == 0) r = known_init(b, calib_head_moments(b->calib), b->h->n_embd, &k, e);
     for (uint32_t row0 = 0; r == 0 && row0 < n_out; row0 += HEAD_ROWS) {
         uint32_t n = MIN(n_out - row0, (uint32_t)HEAD_ROWS);
         r = source_head_rows(b->source, row0, n, w, e);
         if (r == 0) r = importance_head_rows(im, w, n, e);
-        if (r == 0) r = unit_rows(b, &u, MODEL_HEAD, w, row0, n, calib_head_moments(b->calib), e);
+        if (r == 0) r = unit_rows(b, &u, MODEL_HEAD, w, row0, n, &k.in, e);
         progress_tell(&b->t->progress, "packing the head", row0 + n, n_out, "rows");
     }
     if (r == 0) r = unit_write(b, &u, unit, e);
+    known_fini(&k);
     mem_free(b->t->mem, MEM_PACKER, w, block_bytes);
     unit_fini(&u);
     return r;

@@ -5,21 +5,27 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "core/make/moments.h"
 #include "core/mem.h"
 #include "core/pool.h"
 #include "kernels/kernels.h"
+
+/* Windows whose inputs are kept until they are added to the moments: 53 MB for a layer of 576 and
+ * 1536 inputs, and long enough sums for the products to run at full speed. */
+enum { BATCH = 8 };
 
 struct calib {
     struct mem *mem;                    /* borrowed */
     struct source *source;              /* borrowed */
     uint32_t n_windows, n_rows, n_done; /* n_done: layers */
-    float *x;      /* owned: [n_windows][n_rows][n_embd], the residual stream */
-    float *last;   /* owned: [n_layers + 1][n_windows][n_embd] */
-    float *sums;   /* owned: [n_windows][width of all inputs], of the layer in work */
-    float *moment; /* owned: [width of all inputs] */
-    size_t width;  /* of all inputs together */
-    size_t at[SOURCE_INPUT_COUNT];
-    size_t x_bytes, last_bytes, sums_bytes;
+    float *x;    /* owned: [n_windows][n_rows][n_embd], the residual stream */
+    float *last; /* owned: [n_layers + 1][n_windows][n_embd] */
+    float *seen; /* owned: for each input [BATCH][n_rows][width], of the batch in work */
+    struct moments *moments[SOURCE_INPUT_COUNT]; /* owned: of the layer in work */
+    const float *mean[SOURCE_INPUT_COUNT];       /* borrowed from those: of the layer done */
+    size_t width;                                /* of all inputs together */
+    size_t at[SOURCE_INPUT_COUNT];               /* widths of the inputs before */
+    size_t x_bytes, last_bytes, seen_bytes;
 };
 
 static void save_last(struct calib *c, uint32_t boundary) {
@@ -29,27 +35,16 @@ static void save_last(struct calib *c, uint32_t boundary) {
         memcpy(dst + w * d, c->x + ((w + 1) * c->n_rows - 1) * d, d * sizeof(float));
 }
 
-/* sum[i] = sum over rows of x[row][i]^2 */
-static void square_sums(const float *x, size_t n_rows, size_t width, float *sum) {
-    memset(sum, 0, width * sizeof(float));
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t i = 0; i < width; i++) sum[i] += x[r * width + i] * x[r * width + i];
+static float *seen_at(const struct calib *c, enum source_input in, size_t window) {
+    size_t width = source_input_width(source_hparams(c->source), in);
+    return c->seen + (c->at[in] * BATCH + window * width) * c->n_rows;
 }
 
+/* Thread: pool; each window of a batch has its own place. */
 static void see(void *ud, uint32_t window, enum source_input in, const float *x, uint32_t n_rows,
                 uint32_t width) {
-    struct calib *c = ud;
-    square_sums(x, n_rows, width, c->sums + window * c->width + c->at[in]);
-}
-
-/* Means over all windows of n columns, the windows added in order. */
-static void means(struct calib *c, size_t n) {
-    double n_tokens = (double)c->n_windows * c->n_rows;
-    for (size_t i = 0; i < n; i++) {
-        double sum = 0.0;
-        for (size_t w = 0; w < c->n_windows; w++) sum += (double)c->sums[w * c->width + i];
-        c->moment[i] = (float)(sum / n_tokens);
-    }
+    const struct calib *c = ud;
+    memcpy(seen_at(c, in, window), x, (size_t)n_rows * width * sizeof(*x));
 }
 
 int calib_create(struct mem *m, struct source *s, const uint32_t *ids, uint32_t n_windows,
@@ -70,17 +65,18 @@ int calib_create(struct mem *m, struct source *s, const uint32_t *ids, uint32_t 
     bool ok = size_mul(n_windows, n_rows, &n_tokens) &&
               size_mul(n_tokens, row_bytes, &c->x_bytes) &&
               size_mul((size_t)n_windows * (h->n_layers + 1u), row_bytes, &c->last_bytes) &&
-              size_mul(n_windows, c->width * sizeof(float), &c->sums_bytes);
+              size_mul(c->width * BATCH * sizeof(float), n_rows, &c->seen_bytes);
     if (ok) {
         c->x = mem_alloc(m, MEM_PACKER, c->x_bytes);
         c->last = mem_alloc(m, MEM_PACKER, c->last_bytes);
-        c->sums = mem_alloc(m, MEM_PACKER, c->sums_bytes);
-        c->moment = malloc(c->width * sizeof(float));
+        c->seen = mem_alloc(m, MEM_PACKER, c->seen_bytes);
     }
     int r = 0;
-    if (!c->x || !c->last || !c->sums || !c->moment)
+    if (!c->x || !c->last || !c->seen)
         r = err_set(e, -ENOMEM, "no memory for the hidden states of %u windows: use fewer",
                     n_windows);
+    for (unsigned i = 0; r == 0 && i < SOURCE_INPUT_COUNT; i++)
+        r = moments_create(m, source_input_width(h, (enum source_input)i), &c->moments[i], e);
     if (r == 0) r = source_embed(s, ids, n_tokens, c->x, e);
     if (r < 0) {
         calib_destroy(c);
@@ -95,8 +91,8 @@ void calib_destroy(struct calib *c) {
     if (!c) return;
     mem_free(c->mem, MEM_PACKER, c->x, c->x_bytes);
     mem_free(c->mem, MEM_PACKER, c->last, c->last_bytes);
-    mem_free(c->mem, MEM_PACKER, c->sums, c->sums_bytes);
-    free(c->moment);
+    mem_free(c->mem, MEM_PACKER, c->seen, c->seen_bytes);
+    for (unsigned i = 0; i < SOURCE_INPUT_COUNT; i++) moments_destroy(c->moments[i]);
     free(c);
 }
 
@@ -105,8 +101,16 @@ int calib_next_layer(struct calib *c, const struct source_layer **ret, struct er
     const struct source_layer *w;
     int r = source_load_layer(c->source, c->n_done, &w, e);
     if (r < 0) return r;
-    source_block(c->source, c->n_done, w, c->x, c->n_windows, c->n_rows, see, c);
-    means(c, c->width);
+    size_t window_floats = (size_t)c->n_rows * source_hparams(c->source)->n_embd;
+    for (unsigned i = 0; i < SOURCE_INPUT_COUNT; i++) moments_reset(c->moments[i]);
+    for (uint32_t at = 0; at < c->n_windows; at += BATCH) {
+        uint32_t n = MIN(c->n_windows - at, (uint32_t)BATCH);
+        source_block(c->source, c->n_done, w, c->x + at * window_floats, n, c->n_rows, see, c);
+        for (unsigned i = 0; i < SOURCE_INPUT_COUNT; i++)
+            moments_add(c->moments[i], source_pool(c->source), seen_at(c, (enum source_input)i, 0),
+                        (size_t)n * c->n_rows);
+    }
+    for (unsigned i = 0; i < SOURCE_INPUT_COUNT; i++) c->mean[i] = moments_mean(c->moments[i]);
     save_last(c, ++c->n_done);
     *ret = w;
     return 0;
@@ -119,21 +123,27 @@ static void finish_window(void *ud, uint32_t window) {
     for (size_t i = 0; i < c->n_rows; i++)
         source_ops(c->source)->rmsnorm(x + i * h->n_embd, source_vectors(c->source)->output_norm,
                                        h->n_embd, h->norm_eps, x + i * h->n_embd);
-    square_sums(x, c->n_rows, h->n_embd, c->sums + window * c->width);
 }
 
 void calib_finish(struct calib *c) {
     ASSERT(c->n_done == source_hparams(c->source)->n_layers);
-    pool_run(source_pool(c->source), finish_window, c, c->n_windows);
-    means(c, source_hparams(c->source)->n_embd);
+    struct pool *pool = source_pool(c->source);
+    struct moments *m = c->moments[SOURCE_ATTN_IN]; /* as wide as the head's input */
+    size_t window_floats = (size_t)c->n_rows * source_hparams(c->source)->n_embd;
+    pool_run(pool, finish_window, c, c->n_windows);
+    moments_reset(m);
+    for (uint32_t at = 0; at < c->n_windows; at += BATCH)
+        moments_add(m, pool, c->x + at * window_floats,
+                    (size_t)MIN(c->n_windows - at, (uint32_t)BATCH) * c->n_rows);
+    c->mean[SOURCE_ATTN_IN] = moments_mean(m);
 }
 
 const float *calib_moments(const struct calib *c, enum source_input in) {
-    return c->moment + c->at[in];
+    return c->mean[in];
 }
 
 const float *calib_head_moments(const struct calib *c) {
-    return c->moment;
+    return c->mean[SOURCE_ATTN_IN];
 }
 
 const float *calib_last_hidden(const struct calib *c, uint32_t boundary) {

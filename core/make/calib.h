@@ -3,9 +3,9 @@
  * All windows go through the source layer by layer. The hidden states of all windows stay in
  * memory (tokens x n_embd floats: 150 MB for 128 windows of 512 and a width of 576), so that each
  * layer is de-quantised once and its weights are at hand when its moments are complete. Kept are
- * the second moments E[x^2] of each distinct input of the current layer, and of every layer
- * boundary the hidden state of each window's last token. Sums are made window by window and then
- * over the windows in order: they do not depend on the thread count. */
+ * the second moments E[x x^T] of each distinct input of the current layer, and of every layer
+ * boundary the hidden state of each window's last token. Windows go through in batches of fixed
+ * size, whose inputs are kept until they are added: sums do not depend on the thread count. */
 #ifndef EBB_CORE_MAKE_CALIB_H
 #define EBB_CORE_MAKE_CALIB_H
 
@@ -24,10 +24,10 @@ void calib_destroy(struct calib *c); /* accepts NULL */
 /* Takes all windows through the next layer; layers in order. *ret: its weights, borrowed until the
  * next call. */
 int calib_next_layer(struct calib *c, const struct source_layer **ret, struct err *e) MUST_CHECK;
-/* E[x^2] of an input of the layer just done: [source_input_width()]. */
+/* E[x x^T] of an input of the layer just done: [width][width], width = source_input_width(). */
 const float *calib_moments(const struct calib *c, enum source_input in);
 
-/* After the last layer: the output norm. Then E[x^2] of the head's input: [n_embd]. */
+/* After the last layer: the output norm. Then E[x x^T] of the head's input: [n_embd][n_embd]. */
 void calib_finish(struct calib *c);
 const float *calib_head_moments(const struct calib *c);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "core/make/feedback.h"
 #include "core/make/slots.h"
 #include "core/pool.h"
 #include "kernels/kernels.h"
@@ -181,25 +182,29 @@ static void fit_row(const struct kern_ops *ops, const float *w, const float *wei
 /* ---- codes --------------------------------------------------------------------------------------
  */
 
-/* High codes of a group. `w` is what the codes should read as: the weights themselves, or what an
- * error feedback has made of them by the time it comes to this group. */
+/* Nearest high codes of a group. */
 static void high_codes(const float *w, float s, float o, uint8_t *t) {
     float inv = s > 0.0f ? 1.0f / s : 0.0f;
     for (unsigned i = 0; i < PLANE_GROUP; i++)
         t[i] = s > 0.0f ? (uint8_t)high_code((w[i] - o) * inv) : 0;
 }
 
-/* Low codes of a group: the rest of the original weights, whatever chose the high codes. Returns
- * how many rests are out of reach by more than the half of a code that rounding takes. */
-static unsigned low_codes(const float *w, float s, float o, const uint8_t *t, uint8_t *l) {
+/* Nearest low codes of a group: the rest of the original weights. */
+static void low_codes(const float *w, float s, float o, const uint8_t *t, uint8_t *l) {
     float inv = s > 0.0f ? 1.0f / s : 0.0f;
-    unsigned n_clipped = 0;
+    for (unsigned i = 0; i < PLANE_GROUP; i++)
+        l[i] = (uint8_t)low_code(s > 0.0f ? (w[i] - o) * inv - (float)t[i] : 0.0f);
+}
+
+/* Rests beyond the low plane's reach by more than the half of a code that rounding takes. */
+static unsigned n_out_of_reach(const float *w, float s, float o, const uint8_t *t) {
+    float inv = s > 0.0f ? 1.0f / s : 0.0f;
+    unsigned n = 0;
     for (unsigned i = 0; i < PLANE_GROUP; i++) {
         float rest = s > 0.0f ? (w[i] - o) * inv - (float)t[i] : 0.0f;
-        l[i] = (uint8_t)low_code(rest);
-        if (rest < -17.0f / 16 || rest > 15.0f / 16) n_clipped++;
+        if (rest < -17.0f / 16 || rest > 15.0f / 16) n++;
     }
-    return n_clipped;
+    return n;
 }
 
 static void put_codes(uint8_t *tile, uint32_t r, const uint8_t *codes) {
@@ -212,94 +217,199 @@ static void put_codes(uint8_t *tile, uint32_t r, const uint8_t *codes) {
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
+/* Rounds of refit and descent. A second one gains 3 % of KL, a third nothing that shows. */
+enum { ROUNDS = 2, BLOCK_ROWS = FEEDBACK_ROWS };
+
+/* What one thread works on: the rows of a block, before they are put into tiles. */
+struct block {
+    struct fit *fits;    /* [groups], of one row at a time */
+    float *d, *m;        /* [BLOCK_ROWS] */
+    uint16_t *d16, *m16; /* [BLOCK_ROWS], the same as stored */
+    uint8_t *sc, *mn;    /* [BLOCK_ROWS][groups] */
+    uint8_t *high, *low; /* [BLOCK_ROWS][n_in] */
+    void *scratch;       /* of feedback_run() */
+};
+
 struct job {
     const struct kern_ops *ops;
     const float *w;
     uint32_t n_out, n_in;
     const float *weights; /* [n_in], none zero */
+    const struct feedback *feedback;
     const struct planes_dst *dst;
-    struct slots *slots;          /* a row's fits: [groups] */
-    _Atomic uint64_t n_clipped;   /* statistics: relaxed */
-    _Atomic uint32_t too_big_row; /* row + 1 of a weight beyond the format; relaxed */
+    struct slots *slots;           /* a block's memory */
+    struct feedback_error *errors; /* [blocks]; summed in order afterwards */
+    _Atomic uint64_t n_clipped;    /* statistics: relaxed */
+    _Atomic uint32_t too_big_row;  /* row + 1 of a weight beyond the format; relaxed */
 };
 
-static void quantise_row(struct job *j, uint32_t row, struct fit *fits) {
-    uint32_t n_groups = j->n_in / PLANE_GROUP, tile = row / PLANE_ROWS, r = row % PLANE_ROWS;
+static void *carve(uint8_t **at, size_t bytes) {
+    void *p = *at;
+    *at += (bytes + 63) / 64 * 64;
+    return p;
+}
+
+/* Lays the block out from `base` on; returns its size. */
+static size_t block_bind(const struct job *j, uint8_t *base, struct block *ret) {
+    size_t groups = j->n_in / PLANE_GROUP, n = BLOCK_ROWS;
+    uint8_t *at = base;
+    ret->fits = carve(&at, groups * sizeof(*ret->fits));
+    ret->d = carve(&at, n * sizeof(*ret->d));
+    ret->m = carve(&at, n * sizeof(*ret->m));
+    ret->d16 = carve(&at, n * sizeof(*ret->d16));
+    ret->m16 = carve(&at, n * sizeof(*ret->m16));
+    ret->sc = carve(&at, n * groups);
+    ret->mn = carve(&at, n * groups);
+    ret->high = carve(&at, n * j->n_in);
+    ret->low = carve(&at, n * j->n_in);
+    ret->scratch = carve(&at, j->feedback ? feedback_scratch_bytes(j->feedback) : 0);
+    return (size_t)(at - base);
+}
+
+/* D, M and the group scales of row i of the block; false if a weight is beyond the format. */
+static bool fit_block_row(struct job *j, struct block *k, uint32_t row, uint32_t i) {
+    uint32_t n_groups = j->n_in / PLANE_GROUP;
     const float *w = j->w + (size_t)row * j->n_in;
-    for (uint32_t i = 0; i < j->n_in; i++)
-        if (!(fabsf(w[i]) <= PLANES_MAX_WEIGHT)) {
-            atomic_store_explicit(&j->too_big_row, row + 1, memory_order_relaxed);
-            return;
-        }
+    for (uint32_t c = 0; c < j->n_in; c++)
+        if (!(fabsf(w[c]) <= PLANES_MAX_WEIGHT)) return false;
     struct row_fit fit;
-    fit_row(j->ops, w, j->weights, n_groups, fits, &fit);
-    uint64_t n_clipped = 0;
-    uint8_t *rows = j->dst->rows + (size_t)tile * PLANE_ROW_BYTES;
-    memcpy(rows + 2 * r, &fit.d, 2);
-    memcpy(rows + 2 * (PLANE_ROWS + r), &fit.m, 2);
+    fit_row(j->ops, w, j->weights, n_groups, k->fits, &fit);
+    k->d16[i] = fit.d;
+    k->m16[i] = fit.m;
+    k->d[i] = fit.D;
+    k->m[i] = fit.M;
     for (uint32_t g = 0; g < n_groups; g++) {
-        size_t at = (size_t)tile * n_groups + g;
-        float s = fit.D * (float)fits[g].sc, o = -fit.M * (float)fits[g].mn;
-        uint8_t t[PLANE_GROUP], l[PLANE_GROUP];
-        high_codes(w + g * PLANE_GROUP, s, o, t);
-        n_clipped += low_codes(w + g * PLANE_GROUP, s, o, t, l);
-        j->dst->groups[at * PLANE_SCALE_BYTES + r] = fits[g].sc;
-        j->dst->groups[at * PLANE_SCALE_BYTES + PLANE_ROWS + r] = fits[g].mn;
-        put_codes(j->dst->high + at * PLANE_TILE_BYTES, r, t);
-        put_codes(j->dst->low + at * PLANE_TILE_BYTES, r, l);
+        k->sc[i * n_groups + g] = k->fits[g].sc;
+        k->mn[i * n_groups + g] = k->fits[g].mn;
     }
-    atomic_fetch_add_explicit(&j->n_clipped, n_clipped, memory_order_relaxed);
+    return true;
 }
 
-static void quantise_tile(void *ud, uint32_t tile) {
+static void nearest_codes(const struct job *j, const struct block *k, const float *w,
+                          uint32_t n_rows) {
+    uint32_t n_groups = j->n_in / PLANE_GROUP;
+    for (uint32_t i = 0; i < n_rows; i++)
+        for (uint32_t g = 0; g < n_groups; g++) {
+            size_t at = (size_t)i * j->n_in + g * PLANE_GROUP;
+            float s = k->d[i] * (float)k->sc[i * n_groups + g];
+            float o = -k->m[i] * (float)k->mn[i * n_groups + g];
+            high_codes(w + at, s, o, k->high + at);
+            low_codes(w + at, s, o, k->high + at, k->low + at);
+        }
+}
+
+static uint64_t count_clipped(const struct job *j, const struct block *k, const float *w,
+                              uint32_t n_rows) {
+    uint32_t n_groups = j->n_in / PLANE_GROUP;
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < n_rows; i++)
+        for (uint32_t g = 0; g < n_groups; g++) {
+            size_t at = (size_t)i * j->n_in + g * PLANE_GROUP;
+            n += n_out_of_reach(w + at, k->d[i] * (float)k->sc[i * n_groups + g],
+                                -k->m[i] * (float)k->mn[i * n_groups + g], k->high + at);
+        }
+    return n;
+}
+
+/* Row i of the block to its place in the tiles. */
+static void put_row(const struct job *j, const struct block *k, uint32_t row, uint32_t i) {
+    uint32_t n_groups = j->n_in / PLANE_GROUP, tile = row / PLANE_ROWS, r = row % PLANE_ROWS;
+    uint8_t *rows = j->dst->rows + (size_t)tile * PLANE_ROW_BYTES;
+    memcpy(rows + 2 * r, &k->d16[i], 2);
+    memcpy(rows + 2 * (PLANE_ROWS + r), &k->m16[i], 2);
+    for (uint32_t g = 0; g < n_groups; g++) {
+        size_t at = (size_t)tile * n_groups + g, from = (size_t)i * j->n_in + g * PLANE_GROUP;
+        j->dst->groups[at * PLANE_SCALE_BYTES + r] = k->sc[i * n_groups + g];
+        j->dst->groups[at * PLANE_SCALE_BYTES + PLANE_ROWS + r] = k->mn[i * n_groups + g];
+        put_codes(j->dst->high + at * PLANE_TILE_BYTES, r, k->high + from);
+        put_codes(j->dst->low + at * PLANE_TILE_BYTES, r, k->low + from);
+    }
+}
+
+static void quantise_block(void *ud, uint32_t piece) {
     struct job *j = ud;
-    struct fit *fits = slots_claim(j->slots);
-    for (uint32_t row = tile * PLANE_ROWS; row < MIN((tile + 1) * PLANE_ROWS, j->n_out); row++)
-        quantise_row(j, row, fits);
-    slots_release(j->slots, fits);
+    uint32_t row0 = piece * BLOCK_ROWS, n_rows = MIN(j->n_out - row0, (uint32_t)BLOCK_ROWS);
+    const float *w = j->w + (size_t)row0 * j->n_in;
+    void *slot = slots_claim(j->slots);
+    struct block k;
+    block_bind(j, slot, &k);
+    for (uint32_t i = 0; i < n_rows; i++)
+        if (!fit_block_row(j, &k, row0 + i, i)) {
+            atomic_store_explicit(&j->too_big_row, row0 + i + 1, memory_order_relaxed);
+            goto out;
+        }
+    if (j->feedback) {
+        struct feedback_rows rows = {.n_rows = n_rows,
+                                     .w = w,
+                                     .d = k.d,
+                                     .m = k.m,
+                                     .sc = k.sc,
+                                     .mn = k.mn,
+                                     .high = k.high,
+                                     .low = k.low};
+        feedback_run(j->feedback, &rows, ROUNDS, k.scratch);
+        feedback_error(j->feedback, &rows, k.scratch, &j->errors[piece]);
+    } else {
+        nearest_codes(j, &k, w, n_rows);
+    }
+    atomic_fetch_add_explicit(&j->n_clipped, count_clipped(j, &k, w, n_rows), memory_order_relaxed);
+    for (uint32_t i = 0; i < n_rows; i++) put_row(j, &k, row0 + i, i);
+out:
+    slots_release(j->slots, slot);
 }
 
-static void fill_weights(const float *moments, uint32_t n, float *ret) {
+static void fill_weights(const float *energy, uint32_t n, float *ret) {
     double sum = 0.0;
-    for (uint32_t i = 0; i < n; i++) sum += (double)moments[i];
+    for (uint32_t i = 0; i < n; i++) sum += (double)energy[i];
     float mean = (float)(sum / n);
     /* Only ratios matter: scaled to a mean of 1, so that no cost overflows or vanishes. */
     for (uint32_t i = 0; i < n; i++)
-        ret[i] = mean > 0.0f && isfinite(mean) ? fmaxf(moments[i] / mean, MOMENT_FLOOR) : 1.0f;
+        ret[i] = mean > 0.0f && isfinite(mean) ? fmaxf(energy[i] / mean, MOMENT_FLOOR) : 1.0f;
+}
+
+static void add_stats(const struct job *j, uint32_t n_blocks, struct planes_stats *stats) {
+    stats->n_weights += (uint64_t)j->n_out * j->n_in;
+    stats->n_clipped += j->n_clipped;
+    for (uint32_t i = 0; j->feedback && i < n_blocks; i++) {
+        stats->high_error += j->errors[i].high;
+        stats->full_error += j->errors[i].full;
+        stats->output += j->errors[i].norm;
+    }
 }
 
 int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops, const float *w,
-                    uint32_t n_out, uint32_t n_in, const float *moments,
+                    uint32_t n_out, uint32_t n_in, const struct planes_inputs *in,
                     const struct planes_dst *dst, struct planes_stats *stats, struct err *e) {
     ASSERT(n_in % PLANE_GROUP == 0);
-    uint32_t n_tiles = planes_row_tiles(n_out);
-    struct slots *slots = NULL;
+    uint32_t n_tiles = planes_row_tiles(n_out), n_blocks = (n_out + BLOCK_ROWS - 1) / BLOCK_ROWS;
     float *weights = malloc(n_in * sizeof(*weights));
-    int r = slots_create(m, pool_threads(pool), n_in / PLANE_GROUP * sizeof(struct fit), &slots);
-    if (r < 0 || !weights) {
-        r = err_set(e, -ENOMEM, "no memory for the scales of a row");
-        goto out;
-    }
-    fill_weights(moments, n_in, weights);
-    memset(dst->rows, 0, (size_t)n_tiles * PLANE_ROW_BYTES);
-    memset(dst->groups, 0, (size_t)n_tiles * (n_in / PLANE_GROUP) * PLANE_SCALE_BYTES);
     struct job j = {.ops = ops,
                     .w = w,
                     .n_out = n_out,
                     .n_in = n_in,
                     .weights = weights,
+                    .feedback = in->feedback,
                     .dst = dst,
-                    .slots = slots};
-    pool_run(pool, quantise_tile, &j, n_tiles);
+                    .errors = calloc(n_blocks, sizeof(*j.errors))};
+    struct block unused;
+    int r = slots_create(m, pool_threads(pool), block_bind(&j, NULL, &unused), &j.slots);
+    if (r < 0 || !weights || !j.errors) {
+        r = err_set(e, -ENOMEM, "no memory for a block of rows");
+        goto out;
+    }
+    fill_weights(in->energy, n_in, weights);
+    memset(dst->rows, 0, (size_t)n_tiles * PLANE_ROW_BYTES);
+    memset(dst->groups, 0, (size_t)n_tiles * (n_in / PLANE_GROUP) * PLANE_SCALE_BYTES);
+    pool_run(pool, quantise_block, &j, n_blocks);
     if (j.too_big_row) {
         r = err_set(e, -ENOTSUP, "row %u holds a weight beyond +-%g, which planes cannot store",
                     j.too_big_row - 1, (double)PLANES_MAX_WEIGHT);
         goto out;
     }
-    stats->n_weights += (uint64_t)n_out * n_in;
-    stats->n_clipped += j.n_clipped;
+    add_stats(&j, n_blocks, stats);
 out:
-    slots_destroy(slots);
+    slots_destroy(j.slots);
+    free(j.errors);
     free(weights);
     return r;
 }

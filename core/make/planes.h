@@ -5,15 +5,17 @@
  * being the inputs' second moments E[x^2]: what a weight's error costs is how much goes through
  * it. Both readings count, on the codes as they will be stored: clipping the outermost weights
  * makes the 4-bit step finer, but beyond one step the low plane cannot mend what was clipped.
- * Codes t are nearest codes; the low plane then takes the rounded rest of the original weight.
- * Rows are independent and row tiles are the pieces of work: the result does not depend on the
- * thread count. */
+ * With the full second moments the codes of both planes and the scales then come from error
+ * feedback (feedback.h); without, t are nearest codes and l the rounded rest.
+ * Rows are independent and blocks of FEEDBACK_ROWS are the pieces of work: the result does not
+ * depend on the thread count. */
 #ifndef EBB_CORE_MAKE_PLANES_H
 #define EBB_CORE_MAKE_PLANES_H
 
 #include "core/defs.h"
 
 struct err;
+struct feedback;
 struct kern_ops;
 struct mem;
 struct pool;
@@ -31,15 +33,23 @@ struct planes_dst {
     uint8_t *rows, *groups, *high, *low;
 };
 
+/* What is known of the inputs of a matrix. */
+struct planes_inputs {
+    const float *energy;             /* [n_in] E[x^2] >= 0; all zero counts as all one */
+    const struct feedback *feedback; /* of n_in inputs, or NULL: nearest codes */
+};
+
 struct planes_stats {
     uint64_t n_weights;
     uint64_t n_clipped; /* weights whose rest the low plane does not reach */
+    /* Output errors E|(w - q) x|^2 of both readings and E|w x|^2, where there was feedback. */
+    double high_error, full_error, output;
 };
 
-/* w[n_out][n_in], finite; n_in a multiple of 32; moments[n_in] >= 0: all zero counts as all one.
- * `stats` is added to. 0, -ENOTSUP (a weight beyond PLANES_MAX_WEIGHT) or -ENOMEM. */
+/* w[n_out][n_in], finite; n_in a multiple of 32. `stats` is added to. 0, -ENOTSUP (a weight beyond
+ * PLANES_MAX_WEIGHT) or -ENOMEM. */
 int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops, const float *w,
-                    uint32_t n_out, uint32_t n_in, const float *moments,
+                    uint32_t n_out, uint32_t n_in, const struct planes_inputs *in,
                     const struct planes_dst *dst, struct planes_stats *stats,
                     struct err *e) MUST_CHECK;
 

@@ -257,11 +257,13 @@ static void check_forward(const struct tiny_opts *o, unsigned n_threads) {
     calib_finish(c);
 
     size_t d = h->n_embd;
-    double *squares = calloc(d, sizeof(double));
+    double *moments = calloc(d * d, sizeof(double));
     double *last = calloc((h->n_layers + 1) * d, sizeof(double));
     for (size_t w = 0; w < WINDOWS; w++) {
         double *x = plain_forward(g, h, ids + w * ROWS, last);
-        for (size_t i = 0; i < ROWS * d; i++) squares[i % d] += x[i] * x[i] / (WINDOWS * ROWS);
+        for (size_t r = 0; r < ROWS; r++)
+            for (size_t i = 0; i < d * d; i++)
+                moments[i] += x[r * d + i / d] * x[r * d + i % d] / (WINDOWS * ROWS);
         for (uint32_t b = 0; b <= h->n_layers; b++)
             for (size_t i = 0; i < d; i++)
                 CHECK_NEAR(calib_last_hidden(c, b)[w * d + i], last[b * d + i],
@@ -281,9 +283,10 @@ static void check_forward(const struct tiny_opts *o, unsigned n_threads) {
         }
         free(x);
     }
-    for (size_t i = 0; i < d; i++)
-        CHECK_NEAR(calib_head_moments(c)[i], squares[i], 1e-4 * squares[i] + 1e-9);
-    free(squares);
+    for (size_t i = 0; i < d * d; i++)
+        CHECK_NEAR(calib_head_moments(c)[i], moments[i],
+                   1e-4 * sqrt(moments[i / d * (d + 1)] * moments[i % d * (d + 1)]) + 1e-9);
+    free(moments);
     free(last);
     calib_destroy(c);
     source_destroy(s);

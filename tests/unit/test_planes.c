@@ -52,8 +52,9 @@ static int quantise(struct rig *g, struct err *e) {
     memset(g->high, 0, sizeof(g->high));
     memset(g->low, 0, sizeof(g->low));
     g->stats = (struct planes_stats){0};
-    int r = planes_quantise(g->mem, g->pool, &g->ops, g->w, g->n_out, g->n_in, g->moments, &dst,
-                            &g->stats, e);
+    struct planes_inputs in = {.energy = g->moments};
+    int r = planes_quantise(g->mem, g->pool, &g->ops, g->w, g->n_out, g->n_in, &in, &dst, &g->stats,
+                            e);
     if (r < 0) return r;
     struct kern_planes p = {.rows = g->rows,
                             .groups = g->groups,
