@@ -95,6 +95,7 @@ static void end_call(struct call *k, uint64_t *counter) {
     else
         s->calls.last = k->prev;
     jobs_free(k->job);
+    swap_room_taken(s); /* if it was this call that waited for room; another one asks again */
     api_body_fini(&k->body);
     call_answer_fini(&k->answer);
     free(k->text);

@@ -36,6 +36,7 @@ enum {
     RELOAD_US = 1000000, /* between two reloads */
     STUCK_US = 30000000, /* without a step: the slowest boards take seconds for a prompt chunk */
     PING_US = 15000000,  /* to listeners of /ebb/events */
+    TICK_MS = 100,       /* housekeeping; sense.interval may be longer or shorter */
     EXTEND_US = 5000000, /* between signs of life to the service manager while loading */
 };
 
@@ -145,6 +146,11 @@ void server_give_up(struct server *s, enum server_fail why) {
 
 /* ---- signals ---- */
 
+/* The tick is as fast as the sensors are to be read, and never slower than housekeeping needs. */
+static uint64_t tick_ms(const struct server *s) {
+    return MIN(MAX(s->config.sense_interval_us / 1000, 1), TICK_MS);
+}
+
 static void reload(struct server *s) {
     struct config next;
     struct err e = {0};
@@ -162,7 +168,7 @@ static void reload(struct server *s) {
         if (n > 0) log_event(s->log, LOG_WARN, "reload: these need a restart: %s", names);
         config_take_reloadable(&s->config, &next);
         log_set_level(s->log, s->config.log_level);
-        uv_timer_set_repeat(&s->tick, MAX(s->config.sense_interval_us / 1000, 1));
+        uv_timer_set_repeat(&s->tick, tick_ms(s));
         s->metrics.reloads_ok++;
         log_event(s->log, LOG_INFO, "reloaded %s", s->config_path);
         server_put_status(s, status, sizeof(status));
@@ -219,14 +225,19 @@ static void on_tick(uv_timer_t *t) {
         break;
     case SERVER_READY:
     case SERVER_DRAINING:
-        swap_sense(s);
+        /* Half a tick early is nearer than a whole tick late. */
+        if (now + tick_ms(s) * 500 >= s->sensed_us + s->config.sense_interval_us) {
+            s->sensed_us = now;
+            swap_sense(s);
+        }
         swap_step(s);
         call_tick(s);
         if (now - s->pinged_us >= PING_US) {
             s->pinged_us = now;
             events_ping(s->events);
         }
-        if (s->wants_reload && now - s->reloaded_us >= RELOAD_US) reload(s);
+        if (server_state(s) == SERVER_READY && s->wants_reload && now - s->reloaded_us >= RELOAD_US)
+            reload(s);
         break;
     case SERVER_STOPPING:
         if (now < s->stop_until_us) return;
@@ -379,8 +390,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
 }
 
 enum server_fail server_run(struct server *s) {
-    uint64_t ms = MAX(s->config.sense_interval_us / 1000, 1);
-    int r = uv_timer_start(&s->tick, on_tick, ms, ms);
+    int r = uv_timer_start(&s->tick, on_tick, tick_ms(s), tick_ms(s));
     ASSERT(r == 0);
     load_begin(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);

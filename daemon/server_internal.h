@@ -136,6 +136,7 @@ struct server {
     uint64_t drain_until_us;
     uint64_t stop_until_us;
     uint64_t reloaded_us;
+    uint64_t sensed_us;
     bool wants_reload;
     bool is_stuck;
     uint64_t stuck_checked_us;
