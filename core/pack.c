@@ -356,6 +356,13 @@ uint64_t pack_unit_bytes(const struct pack *p, uint32_t unit, enum rung rung) {
     return 0;
 }
 
+double pack_score(const struct pack *p, const char *key, uint32_t unit) {
+    const struct gguf_value *v;
+    /* As long as there are units: checked by pack_open(). */
+    if (gguf_get_array(p->g, key, GGUF_F32, &v, NULL) < 0 || unit >= v->n) return (double)NAN;
+    return gguf_elem_f64(v, unit);
+}
+
 size_t pack_n_ladders(const struct pack *p) {
     return p->n_ladders;
 }

@@ -12,6 +12,8 @@
  *   ebb.extents.xxh3 [u64]        XXH3-64 of each tensor's bytes (padding included), tensor order
  *   ebb.importance.<score> [f32]  per unit (lsaq, ...); higher = matters more
  *   ebb.distortion.<rung>.kl, .jaccard [f32]  per unit, where measured
+ *   ebb.distortion.<rung>.error [f32]  per unit: E|(w - q) x|^2 / E|w x|^2 of its matrices on the
+ *                                 calibration text, full and high
  *   ebb.ladders [str]             names; for each: ebb.ladder.<name>.unit [u32], .from [u8],
  *                                 .to [u8] (enum rung), .bytes [u64], .cost [f32]
  *   ebb.pad [u8]                  zeros that make the header end where the data begins
@@ -73,6 +75,9 @@ const struct pack_extent *pack_find(const struct pack *p, enum pack_part part, u
 /* Resident bytes of a unit at a rung (full: high + low extents). A ladder's bytes are the sum over
  * the units: the core extent, always resident, is not among them. */
 uint64_t pack_unit_bytes(const struct pack *p, uint32_t unit, enum rung rung);
+
+/* An ebb.importance or ebb.distortion number of a unit; NaN if it was not measured. */
+double pack_score(const struct pack *p, const char *key, uint32_t unit);
 
 size_t pack_n_ladders(const struct pack *p);
 const struct ladder *pack_ladder_at(const struct pack *p, size_t i);

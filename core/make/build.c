@@ -38,7 +38,7 @@ struct build {
     struct calib *calib;
     struct pack_writer *writer;
     const struct model_hparams *h; /* the source's */
-    struct planes_stats stats;
+    struct planes_stats *stats;    /* [n_units] */
     char sha256[SHA256_DIGEST_STRING_LENGTH];
     char calibration[256];
 };
@@ -130,8 +130,8 @@ static int unit_init(struct unit_buf *u, struct mem *m, const struct model_hpara
 }
 
 /* Rows row0 .. of a matrix (row0 a multiple of 8) into the unit's planes. */
-static int unit_rows(struct build *b, struct unit_buf *u, enum model_mat mat, const float *w,
-                     uint32_t row0, uint32_t n_rows, const struct planes_inputs *in,
+static int unit_rows(struct build *b, uint32_t unit, struct unit_buf *u, enum model_mat mat,
+                     const float *w, uint32_t row0, uint32_t n_rows, const struct planes_inputs *in,
                      struct err *e) {
     const struct pack_mat_layout *hi = &u->high[mat], *lo = &u->low[mat];
     size_t tile = row0 / PLANE_ROWS, at = tile * (hi->n_in / PLANE_GROUP);
@@ -142,7 +142,7 @@ static int unit_rows(struct build *b, struct unit_buf *u, enum model_mat mat, co
         .low = u->low_data + lo->codes + at * PLANE_TILE_BYTES,
     };
     int r = planes_quantise(b->t->mem, b->t->pool, &b->t->ops, w, n_rows, hi->n_in, in, &dst,
-                            &b->stats, e);
+                            &b->stats[unit], e);
     if (r < 0) err_prefix(e, "%s", model_mat_name(mat));
     return r;
 }
@@ -192,7 +192,8 @@ static int build_layer(struct build *b, uint32_t layer, struct err *e) {
         if (r < 0) break;
         for (uint32_t m = 0; r == 0 && m < MODEL_LAYER_MATS; m++)
             if (source_input_of((enum model_mat)m) == in)
-                r = unit_rows(b, &u, (enum model_mat)m, w->mats[m], 0, u.high[m].n_out, &k.in, e);
+                r = unit_rows(b, layer, &u, (enum model_mat)m, w->mats[m], 0, u.high[m].n_out,
+                              &k.in, e);
         known_fini(&k);
     }
     if (r < 0) err_prefix(e, "layer %u", layer);
@@ -216,7 +217,7 @@ static int build_head(struct build *b, struct importance *im, struct err *e) {
         uint32_t n = MIN(n_out - row0, (uint32_t)HEAD_ROWS);
         r = source_head_rows(b->source, row0, n, w, e);
         if (r == 0) r = importance_head_rows(im, w, n, e);
-        if (r == 0) r = unit_rows(b, &u, MODEL_HEAD, w, row0, n, &k.in, e);
+        if (r == 0) r = unit_rows(b, unit, &u, MODEL_HEAD, w, row0, n, &k.in, e);
         progress_tell(&b->t->progress, "packing the head", row0 + n, n_out, "rows");
     }
     if (r == 0) r = unit_write(b, &u, unit, e);
@@ -255,27 +256,38 @@ static int build_embd(struct build *b, struct err *e) {
 
 static int finish(struct build *b, const struct importance *im, struct err *e) {
     uint32_t n_units = model_n_units(b->h);
-    float *score = calloc(n_units, sizeof(*score));
+    float *v = calloc(3 * (size_t)n_units, sizeof(*v));
     struct ladder_step *steps = calloc(n_units, sizeof(*steps));
     int r;
-    if (!score || !steps) {
+    if (!v || !steps) {
         r = err_set(e, -ENOMEM, "no memory for the ladder");
         goto out;
     }
-    importance_lsaq(im, score);
-    importance_ladder(b->h, score, steps);
-    struct pack_score_in scores = {"ebb.importance.lsaq", score};
+    float *lsaq = v, *full = v + n_units, *high = full + n_units;
+    importance_lsaq(im, lsaq);
+    importance_ladder(b->h, lsaq, steps);
+    for (uint32_t u = 0; u < n_units; u++) {
+        const struct planes_stats *s = &b->stats[u];
+        /* What is never fed anything puts out nothing, and that rightly. */
+        full[u] = s->output > 0.0 ? (float)(s->full_error / s->output) : 0.0f;
+        high[u] = s->output > 0.0 ? (float)(s->high_error / s->output) : 0.0f;
+    }
+    const struct pack_score_in scores[] = {
+        {"ebb.importance.lsaq", lsaq},
+        {"ebb.distortion.full.error", full},
+        {"ebb.distortion.high.error", high},
+    };
     struct pack_ladder_in ladder = {"lsaq", steps, n_units};
     struct pack_meta meta = {.source_sha256 = b->sha256,
                              .source_name = base_name(b->o->source),
                              .calibration = b->calibration,
-                             .scores = &scores,
-                             .n_scores = 1,
+                             .scores = scores,
+                             .n_scores = ARRAY_LEN(scores),
                              .ladders = &ladder,
                              .n_ladders = 1};
     r = pack_writer_finish(b->writer, &meta, e);
 out:
-    free(score);
+    free(v);
     free(steps);
     return r;
 }
@@ -290,6 +302,8 @@ static int open_source(struct build *b, struct err *e) {
         return r;
     }
     b->h = source_hparams(b->source);
+    b->stats = calloc(model_n_units(b->h), sizeof(*b->stats));
+    if (!b->stats) return err_set(e, -ENOMEM, "no memory for the units' errors");
     if (tok_n_vocab(b->tok) > b->h->n_vocab)
         return err_set(e, -EBADMSG, "%s: the tokenizer has %u tokens, the model %u", b->o->source,
                        tok_n_vocab(b->tok), b->h->n_vocab);
@@ -319,11 +333,11 @@ static int build_units(struct build *b, struct err *e) {
 }
 
 static void report(const struct build *b, struct build_report *ret) {
-    *ret = (struct build_report){.n_windows = b->text.n_windows,
-                                 .n_weights = b->stats.n_weights,
-                                 .n_clipped = b->stats.n_clipped};
+    *ret = (struct build_report){.n_windows = b->text.n_windows};
     for (uint32_t u = 0; u < model_n_units(b->h); u++) {
         struct pack_mat_layout layout[MODEL_MAT_COUNT];
+        ret->n_weights += b->stats[u].n_weights;
+        ret->n_clipped += b->stats[u].n_clipped;
         ret->high_bytes += pack_unit_layout(b->h, u, PACK_HIGH, layout);
         ret->full_bytes += pack_unit_layout(b->h, u, PACK_LOW, layout);
     }
@@ -345,6 +359,7 @@ int build_run(struct tools *t, const struct build_opts *o, struct build_report *
     pack_writer_destroy(b.writer);
     calib_destroy(b.calib);
     text_fini(&b.text);
+    free(b.stats);
     source_destroy(b.source);
     tok_destroy(b.tok);
     gguf_close(b.gguf);

@@ -13,18 +13,10 @@
 /* Both rungs that this version's packs hold. */
 static const enum rung rungs[] = {RUNG_FULL, RUNG_HIGH};
 
-/* Element `unit` of an f32 array of the header; NaN if it was not measured. */
-static double unit_value(const struct pack *p, const char *key, uint32_t unit) {
-    const struct gguf_value *v;
-    if (gguf_get_array(pack_gguf(p), key, GGUF_F32, &v, NULL) < 0 || unit >= v->n)
-        return (double)NAN;
-    return gguf_elem_f64(v, unit);
-}
-
 static double distortion(const struct pack *p, enum rung rung, const char *score, uint32_t unit) {
     char key[64];
     snprintf(key, sizeof(key), "ebb.distortion.%s.%s", rung_name(rung), score);
-    return unit_value(p, key, unit);
+    return pack_score(p, key, unit);
 }
 
 static struct gguf_str text_of(const struct pack *p, const char *key) {
@@ -57,10 +49,12 @@ static void json_unit(const struct pack *p, uint32_t unit) {
         cmd_json_num(stdout, distortion(p, rungs[i], "kl", unit));
         printf(",\"jaccard\":");
         cmd_json_num(stdout, distortion(p, rungs[i], "jaccard", unit));
+        printf(",\"error\":");
+        cmd_json_num(stdout, distortion(p, rungs[i], "error", unit));
         putchar('}');
     }
     printf("},\"importance\":{\"lsaq\":");
-    cmd_json_num(stdout, unit_value(p, "ebb.importance.lsaq", unit));
+    cmd_json_num(stdout, pack_score(p, "ebb.importance.lsaq", unit));
     printf("}}");
 }
 
@@ -112,10 +106,18 @@ static void print_str(const char *label, struct gguf_str s) {
     putchar('\n');
 }
 
+static void print_score(double v, double scale, const char *unit) {
+    if (isfinite(v))
+        printf(" %11.4f%s", scale * v, unit);
+    else
+        printf(" %11s%*s", "-", (int)strlen(unit), "");
+}
+
 static void print_units(const struct pack *p) {
     const struct model_hparams *h = pack_hparams(p);
     uint64_t sum[ARRAY_LEN(rungs)] = {0};
-    printf("\n%-10s %12s %12s %12s\n", "unit", "full bytes", "high bytes", "importance");
+    printf("\n%-10s %12s %12s %13s %13s %11s\n", "unit", "full bytes", "high bytes", "full error",
+           "high error", "importance");
     for (uint32_t u = 0; u < model_n_units(h); u++) {
         char name[32];
         printf("%-10s", model_unit_name(h, u, name, sizeof(name)));
@@ -124,8 +126,9 @@ static void print_units(const struct pack *p) {
             sum[i] += n;
             printf(" %12" PRIu64, n);
         }
-        double score = unit_value(p, "ebb.importance.lsaq", u);
-        if (isfinite(score)) printf(" %12.4f", score);
+        for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
+            print_score(distortion(p, rungs[i], "error", u), 100.0, " %");
+        print_score(pack_score(p, "ebb.importance.lsaq", u), 1.0, "");
         putchar('\n');
     }
     printf("%-10s %12" PRIu64 " %12" PRIu64 "\n", "all", sum[0], sum[1]);

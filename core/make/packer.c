@@ -64,9 +64,11 @@ static const char help_inspect[] =
 "Shows model, units, bytes of each rung, ladder, calibration and importance. Only the header is\n"
 "read and checked; see ebb-pack verify.\n"
 "\n"
-"  --json  one object: {\"model\", \"units\": [{\"name\", \"rungs\": {\"full\": {\"bytes\", \"kl\", \"jaccard\"},\n"
-"          ...}, \"importance\"}], \"ladders\": {NAME: [{\"unit\", \"from\", \"to\", \"bytes\", \"cost\"}]},\n"
-"          \"source\", \"calibration\"}; null where something was not measured\n"
+"  --json  one object: {\"model\", \"units\": [{\"name\", \"rungs\": {\"full\": {\"bytes\", \"kl\",\n"
+"          \"jaccard\", \"error\"}, ...}, \"importance\"}], \"ladders\": {NAME: [{\"unit\", \"from\",\n"
+"          \"to\", \"bytes\", \"cost\"}]}, \"source\", \"calibration\"}; null where something was not\n"
+"          measured. error: mean squared error of the unit's outputs on the calibration text, as a\n"
+"          share of their mean square\n"
 "\n";
 
 static const char help_verify[] =

@@ -150,7 +150,8 @@ def inspect():
     check_eq([u["name"] for u in d["units"]], names)
     for u in d["units"]:
         full, high = u["rungs"]["full"], u["rungs"]["high"]
-        check_eq(set(full), {"bytes", "kl", "jaccard"})
+        check_eq(set(full), {"bytes", "kl", "jaccard", "error"})
+        check(0 < 10 * full["error"] < high["error"] < 0.1, u)
         check(full["bytes"] > high["bytes"] > 0, u)
         check(0 <= u["importance"]["lsaq"] <= 1, u)
     steps = d["ladders"]["lsaq"]

@@ -500,6 +500,12 @@ static void check_pack(const char *path) {
     CHECK_EQU(ladder_n_steps(pack_ladder_at(p, 0)), pack_hparams(p)->n_layers + 1);
     CHECK_EQU(ladder_step_at(pack_ladder_at(p, 0), pack_hparams(p)->n_layers)->unit,
               pack_hparams(p)->n_layers);
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) {
+        double full = pack_score(p, "ebb.distortion.full.error", u);
+        double high = pack_score(p, "ebb.distortion.high.error", u);
+        CHECK(full > 0 && high > 10 * full && high < 0.1);
+        CHECK(isnan(pack_score(p, "ebb.distortion.high.kl", u)));
+    }
     for (size_t i = 0; i < pack_n_extents(p); i++) {
         const struct pack_extent *x = pack_extent_at(p, i);
         void *buf = malloc(x->bytes);
