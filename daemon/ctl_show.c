@@ -54,7 +54,7 @@ static void print_value(const char *key, const cJSON *v) {
     } else if (cJSON_IsBool(v)) {
         fputs(cJSON_IsTrue(v) ? "yes" : "no", stdout);
     } else if (cJSON_IsNull(v)) {
-        fputs("unknown", stdout);
+        fputs(strstr(key, "limit") ? "none" : "unknown", stdout);
     } else {
         char *text = cJSON_PrintUnformatted(v);
         ctl_print(stdout, text ? text : "?");

@@ -159,7 +159,7 @@ socket:
   admin_path: "$run/admin.sock"
 memory:
   hold: 1s
-  step: 20ms
+  step: 5ms
 YAML
 setsid "$build/daemon/ebbd" --config "$run/ebb.yaml" > "$run/log" 2>&1 < /dev/null &
 pid=$!
@@ -167,7 +167,8 @@ export EBB_SOCKET=$run/ebb.sock
 for i in $(seq 600); do
     kill -0 "$pid" 2> /dev/null || { pid=; die "the daemon did not start"; }
     [ "$i" -lt 600 ] || die "the daemon is not ready after a minute"
-    ! "$ebb" status > /dev/null 2>&1 || break
+    state=$("$ebb" status --json 2> /dev/null | field state 2> /dev/null) || state=
+    [ "$state" != ready ] || break
     sleep 0.1
 done
 echo "$pid $run" > "$last"
@@ -184,9 +185,10 @@ before=$("$ebb" status --json)
 home=$(printf '%s' "$before" | field position)
 last_position=$(printf '%s' "$before" | field positions)
 full_bytes=$(printf '%s' "$before" | field resident_bytes)
-"$ebb" chat -v --once "Tell me a long story about a lighthouse and the sea." -t 0 -n 300 &
+"$ebb" chat -v --once "Tell me a long story about a lighthouse and the sea." \
+    -t 0.7 --seed 7 -n 400 &
 stream_pid=$!
-sleep 1
+sleep 0.7
 "$ebb" limit 1MiB > /dev/null || die "the limit could not be set"
 lowest=
 for _ in $(seq 50); do
@@ -196,7 +198,7 @@ for _ in $(seq 50); do
 done
 [ -n "$lowest" ] || die "the precision did not fall"
 high_bytes=$(printf '%s' "$lowest" | field resident_bytes)
-sleep 1
+sleep 0.7
 "$ebb" limit auto > /dev/null || die "the limit could not be taken back"
 wait "$stream_pid" || die "the answer broke off"
 stream_pid=

@@ -360,12 +360,12 @@ def client_gone():
     with ebbd.Daemon(ebbd.tiny_pack(), ONE_SLOT) as d:
         for _ in range(3):
             s = busy(d)
-            check_eq(d.status()["requests"]["running"], 1)
+            check_eq(d.status()["requests"]["active"], 1)
             s.close()
-            wait_until(lambda: d.status()["requests"]["running"] == 0, 10, "the slot is free")
+            wait_until(lambda: d.status()["requests"]["active"] == 0, 10, "the slot is free")
         with wire.Conn(d.socket) as c:  # gone while the prompt is read
             c.request("POST", "/v1/completions", {"prompt": "p" * 3000, "max_tokens": 2})
-        wait_until(lambda: d.status()["requests"]["running"] == 0, 10, "the slot is free")
+        wait_until(lambda: d.status()["requests"]["active"] == 0, 10, "the slot is free")
         check_eq(d.complete("next", max_tokens=5).json()["usage"]["completion_tokens"], 5)
 
 
@@ -391,7 +391,7 @@ def stalled_reader():
                           "stall_timeout": "500ms"}}
     with ebbd.Daemon(ebbd.tiny_pack(), settings) as d:
         s = d.stream("never read", max_tokens=8000)
-        wait_until(lambda: d.status()["requests"]["running"] == 0, 20, "it is cancelled")
+        wait_until(lambda: d.status()["requests"]["active"] == 0, 20, "it is cancelled")
         check_eq(d.complete("next", max_tokens=3).status, 200)
         s.close()
 
@@ -431,7 +431,7 @@ def metrics_add_up():
         for c in waiting:
             check_eq(c.reply().status, 200)
             c.close()
-        wait_until(lambda: d.status()["requests"]["running"] == 0, 10, "all is quiet")
+        wait_until(lambda: d.status()["requests"]["active"] == 0, 10, "all is quiet")
         m = d.metrics()
         r = d.status()["requests"]
         check_eq(r["accepted"], r["completed"] + r["refused"] + r["cancelled"] + r["failed"],
