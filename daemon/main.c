@@ -142,7 +142,7 @@ static int serve(const struct config *c, const struct options *o) {
     log_event(&log, LOG_INFO, "ebbd " EBB_VERSION " starts with %s", c->model_path);
     if (server_create(&so, &s, &why, &e) < 0) {
         log_event(&log, LOG_ERROR, "%s", e.msg);
-        return exit_status(why);
+        _exit(exit_status(why)); /* what server_create() leaves is the kernel's to take back */
     }
     why = server_run(s);
     log_event(&log, LOG_INFO, "ended");

@@ -13,8 +13,9 @@ from harness import Failed, check, check_eq, check_in, main, program, test, wait
 
 
 def run_ebbd(*args, seconds=60):
-    return subprocess.run([program("ebbd"), *args], capture_output=True, text=True,
-                          timeout=seconds)
+    r = subprocess.run([program("ebbd"), *args], capture_output=True, text=True, timeout=seconds)
+    check(not ebbd.SANITIZER.search(r.stderr), r.stderr[-4000:])
+    return r
 
 
 @test
