@@ -160,6 +160,9 @@ int main(int argc, char **argv) {
     int r = parse_options(argc, argv, &o);
     if (r != 0) return r - 1;
     signal(SIGPIPE, SIG_IGN); /* a client that left is an error of its write() */
+    sigset_t later;
+    server_signals(&later);
+    sigprocmask(SIG_BLOCK, &later, NULL);
     if (o.config_path) {
         if (config_read(o.config_path, &c, &e) < 0) {
             fprintf(stderr, "ebbd: %s\n", e.msg);

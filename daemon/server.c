@@ -320,8 +320,14 @@ static int start_listening(struct server *s, struct err *e) {
     return 0;
 }
 
+static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
+
+void server_signals(sigset_t *ret) {
+    sigemptyset(ret);
+    for (size_t i = 0; i < ARRAY_LEN(signums); i++) sigaddset(ret, signums[i]);
+}
+
 static int make_loop(struct server *s, struct err *e) {
-    static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
     const struct conn_hub_opts ho = {
         .loop = &s->loop,
         .config = &s->config,
@@ -371,6 +377,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
 
     int r = open_sockets(s, ret_fail, e);
     if (r == 0) r = load_open(s, o->cpu, ret_fail, e);
+    bool has_loop = r == 0;
     if (r == 0) {
         *ret_fail = SERVER_FAIL_MEMORY;
         r = make_loop(s, e);
@@ -380,8 +387,12 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
         r = start_listening(s, e);
     }
     if (r < 0) {
-        /* The process ends now: what the kernel takes back need not be undone, sockets must be. */
         for (size_t i = 0; i < ARRAY_LEN(s->sockets); i++) listen_close(&s->sockets[i]);
+        /* With a loop there are handles that only a running loop could close. The process ends now,
+         * and the kernel takes them back. */
+        if (has_loop) return r;
+        load_close(s);
+        free(s);
         return r;
     }
     *ret_fail = SERVER_FAIL_NONE;
@@ -390,6 +401,9 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
 }
 
 enum server_fail server_run(struct server *s) {
+    sigset_t ours;
+    server_signals(&ours);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL); /* the handlers are there; what waited comes now */
     int r = uv_timer_start(&s->tick, on_tick, tick_ms(s), tick_ms(s));
     ASSERT(r == 0);
     load_begin(s);

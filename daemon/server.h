@@ -3,6 +3,8 @@
 #ifndef EBB_DAEMON_SERVER_H
 #define EBB_DAEMON_SERVER_H
 
+#include <signal.h>
+
 #include "core/defs.h"
 
 struct config;
@@ -30,6 +32,10 @@ enum server_fail {
     SERVER_FAIL_RUNNING,
     SERVER_FAIL_CONFIG
 };
+
+/* The signals that server_run() handles. main() blocks them first, so that one which comes during
+ * server_create() waits and ends the daemon in order, with its sockets removed. */
+void server_signals(sigset_t *ret);
 
 /* Locks and binds the sockets, opens and checks the pack, makes the engine. 0 or a negative errno
  * with *ret_fail. */
