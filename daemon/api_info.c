@@ -114,7 +114,7 @@ static void put_memory(struct buf *b, const struct server *s) {
 static void put_requests(struct buf *b, const struct server *s) {
     const struct metrics *m = &s->metrics;
     buf_printf(b,
-               "\"requests\":{\"running\":%u,\"queued\":%u,\"slots\":%" PRIu32
+               "\"requests\":{\"active\":%u,\"queued\":%u,\"slots\":%" PRIu32
                ",\"accepted\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"refused\":%" PRIu64
                ",\"cancelled\":%" PRIu64 ",\"failed\":%" PRIu64 "}",
                s->calls.n_running, s->calls.n_parsing + s->calls.n_queued, s->config.serve_slots,
