@@ -84,6 +84,18 @@ static void q8_0(const uint8_t *b, float *y) {
     for (int i = 0; i < 32; i++) y[i] = d * (float)(int8_t)b[2 + i];
 }
 
+/* IQ4_NL: f16 d, 16 bytes of nibbles as in Q4_0; w = d * level[q]. The levels are denser near zero,
+ * where most weights are. */
+static void iq4_nl(const uint8_t *b, float *y) {
+    static const int8_t level[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                     1,    13,   25,  38,  53,  69,  89,  113};
+    float d = half(b);
+    for (int i = 0; i < 16; i++) {
+        y[i] = d * (float)level[b[2 + i] & 15];
+        y[i + 16] = d * (float)level[b[2 + i] >> 4];
+    }
+}
+
 /* The 12 bytes that hold eight 6-bit scales and eight 6-bit mins of a K block: the first four of
  * each are the low 6 bits of bytes 0..3 and 4..7; the others have their low nibbles in bytes 8..11
  * (scale low, min high) and their top two bits above the first four. */
@@ -143,6 +155,7 @@ bool dequant_block(enum gguf_tensor_type type, uint32_t *ret_elems, uint32_t *re
     case GGUF_T_Q5_0: elems = 32, bytes = 22; break;
     case GGUF_T_Q5_1: elems = 32, bytes = 24; break;
     case GGUF_T_Q8_0: elems = 32, bytes = 34; break;
+    case GGUF_T_IQ4_NL: elems = 32, bytes = 18; break;
     case GGUF_T_Q4_K: elems = 256, bytes = 144; break;
     case GGUF_T_Q5_K: elems = 256, bytes = 176; break;
     case GGUF_T_Q6_K: elems = 256, bytes = 210; break;
@@ -164,6 +177,7 @@ static void one_block(enum gguf_tensor_type type, const uint8_t *b, float *y) {
     case GGUF_T_Q5_0: q5_0(b, y); break;
     case GGUF_T_Q5_1: q5_1(b, y); break;
     case GGUF_T_Q8_0: q8_0(b, y); break;
+    case GGUF_T_IQ4_NL: iq4_nl(b, y); break;
     case GGUF_T_Q4_K: q45_k(b, NULL, b + 16, y); break;
     case GGUF_T_Q5_K: q45_k(b, b + 16, b + 48, y); break;
     case GGUF_T_Q6_K: q6_k(b, y); break;

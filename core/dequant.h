@@ -1,5 +1,5 @@
-/* Source tensors as floats: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K (block formats
- * of ggml, written from their published layout). */
+/* Source tensors as floats: F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL Q4_K Q5_K Q6_K (block
+ * formats of ggml, written from their published layout). */
 #ifndef EBB_CORE_DEQUANT_H
 #define EBB_CORE_DEQUANT_H
 

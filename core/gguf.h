@@ -39,6 +39,7 @@ enum gguf_tensor_type { /* numbers are the file's; others are refused by name or
                         GGUF_T_Q4_K = 12,
                         GGUF_T_Q5_K = 13,
                         GGUF_T_Q6_K = 14,
+                        GGUF_T_IQ4_NL = 20,
                         GGUF_T_I8 = 24,
                         GGUF_T_BF16 = 30,
 };

@@ -46,9 +46,9 @@ static const char help_exit[] =
 static const char help_build[] =
 "Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT] [--windows N] [--threads N]\n"
 "\n"
-"Reads a GGUF model (architecture llama; F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K),\n"
-"runs it over a calibration text, and writes a pack whose scales are fitted to what the model's\n"
-"matrices really see. The pack appears under its name only when it is complete.\n"
+"Reads a GGUF model (architecture llama; F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K\n"
+"Q6_K IQ4_NL), runs it over a calibration text, and writes a pack whose scales are fitted to what\n"
+"the model's matrices really see. The pack appears under its name only when it is complete.\n"
 "\n"
 "  -o, --output FILE  the pack to write\n"
 "  --calib TEXT       UTF-8 text file to calibrate on; its beginning is used. Without it the model\n"

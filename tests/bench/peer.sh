@@ -4,16 +4,14 @@
 #   tests/bench/peer.sh SRC.gguf [--pack PACK.ebb] [--build DIR] [--cache DIR] [--reps N]
 #                       [--tokens N] [--threads "1 2"] [--json]
 #
-# Builds llama.cpp from the sources inside npm's node-llama-cpp package (a git bundle) in a cache
-# folder, quantises SRC to Q4_0, packs it for ebb unless --pack is given, and measures both in
-# turns A B A B, so that a machine that changes speed changes both. AMX is off in llama.cpp: boards
-# have none. Needs node's npm, git, cmake, ninja and g++ beside what ebb needs; `apt-get install
-# npm git cmake ninja-build g++` is enough on Debian.
+# Builds llama.cpp in a cache folder (llama.sh says from what), quantises SRC to Q4_0, packs it for
+# ebb unless --pack is given, and measures both in turns A B A B, so that a machine that changes
+# speed changes both.
 #
 #   LLAMA_DIR   a llama.cpp build folder to use instead (its bin/ holds llama-bench, llama-quantize)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-package=node-llama-cpp@3.22.1
+. "$here/llama.sh"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ebb-bench
 build=$here/../../build
 src= pack= forward=()
@@ -47,40 +45,12 @@ done
 [ -n "$src" ] || usage
 [ -r "$src" ] || { echo "cannot read $src" >&2; exit 66; }
 
-need() {
-    for tool in "$@"; do
-        command -v "$tool" > /dev/null || { echo "$tool is missing: see the head of $0" >&2; exit 69; }
-    done
-}
-
-mkdir -p "$cache"
-if [ -n "${LLAMA_DIR:-}" ]; then
-    llama=$LLAMA_DIR
-else
-    llama=$cache/llama.cpp/build
-    if [ ! -x "$llama/bin/llama-bench" ] || [ ! -x "$llama/bin/llama-quantize" ]; then
-        need npm git cmake ninja g++ tar
-        echo "building llama.cpp in $cache (once, some minutes)" >&2
-        rm -rf "$cache/llama.cpp" "$cache/package"
-        (cd "$cache" && npm pack --silent "$package" > /dev/null && tar -xzf node-llama-cpp-*.tgz &&
-            git clone -q package/llama/gitRelease.bundle llama.cpp)
-        cmake -S "$cache/llama.cpp" -B "$llama" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-            -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=ON -DGGML_OPENMP=ON \
-            -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF -DLLAMA_CURL=OFF \
-            -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF \
-            -DLLAMA_BUILD_TOOLS=ON > "$cache/cmake.log" 2>&1 ||
-            { tail -n 20 "$cache/cmake.log" >&2; exit 1; }
-        ninja -C "$llama" llama-bench llama-quantize > "$cache/ninja.log" 2>&1 ||
-            { tail -n 20 "$cache/ninja.log" >&2; exit 1; }
-    fi
-fi
+llama_tools "$cache" llama-bench llama-quantize
 
 name=$(basename "$src" .gguf)
 q4=$cache/$name.q4_0.gguf
 if [ ! -f "$q4" ] || [ "$src" -nt "$q4" ]; then
-    "$llama/bin/llama-quantize" --allow-requantize "$src" "$q4.part" Q4_0 > "$cache/quantize.log" 2>&1 ||
-        { tail -n 20 "$cache/quantize.log" >&2; exit 1; }
-    mv "$q4.part" "$q4"
+    llama_quantize "$src" "$q4" Q4_0
 fi
 if [ -z "$pack" ]; then
     pack=$cache/$name.ebb

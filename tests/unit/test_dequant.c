@@ -51,6 +51,14 @@ static float q6_ref(const uint8_t *b, int i) {
     return half_ref(b + 208) * (float)scale * (float)(low + 16 * high - 32);
 }
 
+/* The published levels as steps from one to the next. */
+static int nl_ref(int code) {
+    static const int step[15] = {23, 21, 18, 16, 14, 13, 12, 11, 12, 12, 13, 15, 16, 20, 24};
+    int v = -127;
+    for (int i = 0; i < code; i++) v += step[i];
+    return v;
+}
+
 static float ref(enum gguf_tensor_type type, const uint8_t *b, int i) {
     float f;
     switch (type) {
@@ -67,6 +75,7 @@ static float ref(enum gguf_tensor_type type, const uint8_t *b, int i) {
     case GGUF_T_Q5_1:
         return half_ref(b) * (float)(nibble(b + 8, i, 16) + 16 * bit(b + 4, i)) + half_ref(b + 2);
     case GGUF_T_Q8_0: return half_ref(b) * (float)(int8_t)b[2 + i];
+    case GGUF_T_IQ4_NL: return half_ref(b) * (float)nl_ref(nibble(b + 2, i, 16));
     case GGUF_T_Q4_K: return k_ref(b, i, nibble(b + 16 + i / 64 * 32, i % 64, 32));
     case GGUF_T_Q5_K:
         return k_ref(
@@ -78,8 +87,8 @@ static float ref(enum gguf_tensor_type type, const uint8_t *b, int i) {
 }
 
 static const enum gguf_tensor_type types[] = {
-    GGUF_T_F32,  GGUF_T_F16,  GGUF_T_BF16, GGUF_T_Q4_0, GGUF_T_Q4_1, GGUF_T_Q5_0,
-    GGUF_T_Q5_1, GGUF_T_Q8_0, GGUF_T_Q4_K, GGUF_T_Q5_K, GGUF_T_Q6_K,
+    GGUF_T_F32,  GGUF_T_F16,  GGUF_T_BF16,   GGUF_T_Q4_0, GGUF_T_Q4_1, GGUF_T_Q5_0,
+    GGUF_T_Q5_1, GGUF_T_Q8_0, GGUF_T_IQ4_NL, GGUF_T_Q4_K, GGUF_T_Q5_K, GGUF_T_Q6_K,
 };
 
 /* Random bytes make random blocks, but for the half floats: exponent 31 is not finite. */
@@ -149,6 +158,9 @@ static void blocks_by_hand(void) {
     uint8_t q8[34] = {0x00, 0x3c, 0x7f, 0x80};
     dequant_blocks(GGUF_T_Q8_0, q8, 32, y);
     CHECK(y[0] == 127 && y[1] == -128 && y[2] == 0);
+    uint8_t nl[18] = {0x00, 0x38, 0x80, 0x7f}; /* d = 0.5 */
+    dequant_blocks(GGUF_T_IQ4_NL, nl, 32, y);
+    CHECK(y[0] == -63.5f && y[16] == 0.5f && y[1] == 56.5f && y[17] == -5.0f && y[2] == -63.5f);
     uint8_t q4k[144] = {0x00, 0x3c, 0x00, 0x3c}; /* d = dmin = 1 */
     q4k[4] = 0xc3;                               /* scale 0 = 3, top bits of scale 4 = 3 */
     q4k[8] = 0x42;                               /* min 0 = 2, top bits of min 4 = 1 */
