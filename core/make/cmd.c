@@ -8,9 +8,11 @@
 
 #include "core/err.h"
 #include "core/gemm.h"
+#include "core/gguf.h"
 #include "core/make/cmd_progress.h"
 #include "core/make/text.h"
 #include "core/mem.h"
+#include "core/pack.h"
 #include "core/pool.h"
 
 static void complain(const struct cmd_env *env, const char *text) {
@@ -76,12 +78,21 @@ static struct cmd_arg *find(struct cmd_arg *args, size_t n, const char *word, si
     return NULL;
 }
 
+static int add_value(const struct cmd_env *env, struct cmd_list *l, const char *name,
+                     const char *value) {
+    if (l->n == CMD_LIST_MAX)
+        return cmd_usage(env, "%s is given more than %d times", name, CMD_LIST_MAX);
+    l->v[l->n++] = value;
+    return CMD_OK;
+}
+
 static int set_value(const struct cmd_env *env, struct cmd_arg *a, const char *value) {
     const char *name = a->name ? a->name : a->what;
-    if (a->is_given) return cmd_usage(env, "%s is given twice", name);
+    if (a->is_given && a->kind != CMD_LIST) return cmd_usage(env, "%s is given twice", name);
     a->is_given = true;
-    if (a->kind == CMD_TEXT) {
+    if (a->kind == CMD_TEXT || a->kind == CMD_LIST) {
         if (!*value) return cmd_usage(env, "%s is empty", name);
+        if (a->kind == CMD_LIST) return add_value(env, a->ret, name, value);
         *(const char **)a->ret = value;
         return CMD_OK;
     }
@@ -168,8 +179,15 @@ void cmd_tools_fini(struct tools *t) {
     *t = (struct tools){0};
 }
 
-/* ---- JSON
+/* ---- values of packs, JSON
  * ---------------------------------------------------------------------------------------- */
+
+double cmd_unit_value(const struct pack *p, const char *key, uint32_t unit) {
+    const struct gguf_value *v;
+    if (gguf_get_array(pack_gguf(p), key, GGUF_F32, &v, NULL) < 0 || unit >= v->n)
+        return (double)NAN;
+    return gguf_elem_f64(v, unit);
+}
 
 void cmd_json_str(FILE *f, const char *s, size_t n) {
     fputc('"', f);

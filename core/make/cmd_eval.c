@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/err.h"
@@ -10,105 +11,288 @@
 #include "core/make/build.h"
 #include "core/make/cmd.h"
 #include "core/make/eval.h"
+#include "core/make/selftext.h"
 #include "core/make/text.h"
 #include "core/pack.h"
 #include "core/pool.h"
 #include "core/tok.h"
 
-struct opts {
-    const char *pack, *text, *source, *rung;
-    uint32_t position, n_windows, n_threads;
-    bool is_json, has_position;
+enum { MAX_POSITIONS = 64, MAX_POSITION = 1 << 20, SELF_WINDOWS = 32 };
+
+/* One entry of --rung or --position; a rung is looked up when the pack is open. */
+struct asked {
+    bool is_rung;
+    enum rung rung;
+    uint32_t position;
 };
 
-/* The position that --rung or --position means, on the pack's first ladder. */
-static int find_position(const struct opts *o, const struct ladder *l, uint32_t *ret,
+struct opts {
+    const char *pack, *text, *source, *rungs, *positions;
+    struct cmd_list others;
+    struct asked asked[MAX_POSITIONS];
+    uint32_t n_asked;
+    uint32_t seed, n_windows, n_threads;
+    bool is_json, is_self;
+};
+
+/* What is open while an evaluation runs. */
+struct inputs {
+    struct pack *pack;
+    struct tok *tok;
+    const struct ladder *ladder;
+    struct gguf *source;
+    struct eval_other others[CMD_LIST_MAX];
+    struct gguf *opened[CMD_LIST_MAX]; /* the same files, owned */
+    uint32_t positions[MAX_POSITIONS];
+    struct text text;
+};
+
+/* ---- options -----------------------------------------------------------------------------------
+ */
+
+static int parse_one(const struct cmd_env *env, bool is_rung, const char *s, size_t n,
+                     struct asked *ret) {
+    char word[41];
+    snprintf(word, sizeof(word), "%.*s", (int)MIN(n, sizeof(word) - 1), s);
+    *ret = (struct asked){.is_rung = is_rung};
+    if (is_rung) {
+        int r = rung_parse(s, n, &ret->rung);
+        if (r == 0 && (ret->rung == RUNG_FULL || ret->rung == RUNG_HIGH)) return CMD_OK;
+        return cmd_usage(env, "--rung is full or high, not '%s'", word);
+    }
+    char *end = word;
+    unsigned long v = *word >= '0' && *word <= '9' ? strtoul(word, &end, 10) : 0;
+    if (end == word || *end || v > MAX_POSITION)
+        return cmd_usage(env, "--position takes a number from 0 to %d, not '%s'", MAX_POSITION,
+                         word);
+    ret->position = (uint32_t)v;
+    return CMD_OK;
+}
+
+/* "full,high" or "0,12,31" */
+static int parse_asked(const struct cmd_env *env, struct opts *o) {
+    const char *s = o->rungs ? o->rungs : o->positions;
+    for (;;) {
+        size_t n = strcspn(s, ",");
+        if (o->n_asked == MAX_POSITIONS)
+            return cmd_usage(env, "more than %d positions at once", MAX_POSITIONS);
+        int r = parse_one(env, o->rungs != NULL, s, n, &o->asked[o->n_asked++]);
+        if (r != CMD_OK) return r;
+        if (!s[n]) return CMD_OK;
+        s += n + 1;
+    }
+}
+
+static int check(const struct cmd_env *env, struct opts *o, bool has_windows) {
+    if (!o->text && !o->is_self) return cmd_usage(env, "--text FILE is missing");
+    if (o->text && o->is_self) return cmd_usage(env, "give --text or --self-text, one of them");
+    if (o->is_self && !o->source)
+        return cmd_usage(env, "--self-text is written by the source: --source is missing");
+    if (!o->rungs == !o->positions) return cmd_usage(env, "give --rung or --position, one of them");
+    if (!has_windows) o->n_windows = o->is_self ? SELF_WINDOWS : BUILD_WINDOWS;
+    return parse_asked(env, o);
+}
+
+/* ---- files -------------------------------------------------------------------------------------
+ */
+
+/* The position that is meant, on the pack's first ladder. */
+static int find_position(const struct asked *a, const struct ladder *l, uint32_t *ret,
                          struct err *e) {
-    if (!o->rung) {
-        if (o->position > ladder_n_steps(l))
-            return err_set(e, -EINVAL, "position %u: the ladder has positions 0 to %u", o->position,
+    if (!a->is_rung) {
+        if (a->position > ladder_n_steps(l))
+            return err_set(e, -EINVAL, "position %u: the ladder has positions 0 to %u", a->position,
                            ladder_n_steps(l));
-        *ret = o->position;
+        *ret = a->position;
         return 0;
     }
-    enum rung rung;
-    int r = rung_parse(o->rung, strlen(o->rung), &rung);
-    ASSERT(r == 0); /* checked with the command line */
-    *ret = rung == RUNG_FULL ? 0 : ladder_all_at(l, rung);
+    *ret = a->rung == RUNG_FULL ? 0 : ladder_all_at(l, a->rung);
     if (*ret > ladder_n_steps(l))
-        return err_set(e, -ENOTSUP, "no position of this pack has every unit at %s", o->rung);
+        return err_set(e, -ENOTSUP, "no position of this pack has every unit at %s",
+                       rung_name(a->rung));
     return 0;
 }
 
-static void print_json(const struct opts *o, const struct eval_result *r, uint32_t position) {
-    double none = o->source ? 0.0 : (double)NAN;
-    printf("{\"ppl\":");
-    cmd_json_num(stdout, r->ppl);
-    printf(",\"kl\":");
-    cmd_json_num(stdout, r->kl + none);
-    printf(",\"top1\":");
-    cmd_json_num(stdout, r->top1 + none);
-    printf(",\"bits_per_weight\":");
-    cmd_json_num(stdout, r->bits_per_weight);
-    printf(",\"bytes\":%" PRIu64 ",\"windows\":%u,\"source_ppl\":", r->bytes, r->n_windows);
-    cmd_json_num(stdout, r->source_ppl + none);
-    printf(",\"position\":%u,\"tokens\":%u}\n", position, r->n_scored);
+static int open_pack(const struct opts *o, struct inputs *in, struct err *e) {
+    int r = pack_open(o->pack, &in->pack, e);
+    if (r < 0) return r;
+    r = tok_create(pack_gguf(in->pack), &in->tok, e);
+    if (r == 0 && pack_n_ladders(in->pack) == 0) r = err_set(e, -EBADMSG, "the pack has no ladder");
+    if (r == 0) in->ladder = pack_ladder_at(in->pack, 0);
+    for (uint32_t i = 0; r == 0 && i < o->n_asked; i++)
+        r = find_position(&o->asked[i], in->ladder, &in->positions[i], e);
+    if (r < 0) err_prefix(e, "%s", o->pack);
+    return r;
 }
 
-static void print_text(const struct opts *o, const struct eval_result *r, uint32_t position) {
-    printf("position         %u\n", position);
-    printf("bytes            %" PRIu64 " (%.2f bits a weight)\n", r->bytes, r->bits_per_weight);
-    printf("windows          %u (%u tokens scored)\n", r->n_windows, r->n_scored);
-    printf("perplexity       %.4f\n", r->ppl);
-    if (!o->source) return;
-    printf("source's         %.4f\n", r->source_ppl);
-    printf("KL to source     %.5f\n", r->kl);
-    printf("top-1 agreement  %.4f\n", r->top1);
+static int open_all(struct tools *t, const struct opts *o, struct inputs *in, struct err *e) {
+    int r = open_pack(o, in, e);
+    if (r == 0 && o->source) r = gguf_open(o->source, &in->source, e);
+    for (uint32_t i = 0; r == 0 && i < o->others.n; i++) {
+        r = gguf_open(o->others.v[i], &in->opened[i], e);
+        in->others[i] = (struct eval_other){o->others.v[i], in->opened[i]};
+    }
+    if (r < 0) return r;
+    if (!o->is_self) return text_read(in->tok, o->text, o->n_windows, BUILD_WINDOW, &in->text, e);
+    return selftext_write(t, in->source, in->tok, o->n_windows, BUILD_WINDOW, o->seed, &in->text,
+                          e);
+}
+
+static void close_all(const struct opts *o, struct inputs *in) {
+    text_fini(&in->text);
+    for (uint32_t i = 0; i < o->others.n; i++) gguf_close(in->opened[i]);
+    gguf_close(in->source);
+    tok_destroy(in->tok);
+    pack_close(in->pack);
+}
+
+/* ---- results -----------------------------------------------------------------------------------
+ */
+
+/* The rung that every unit has at a position; NULL if they differ. */
+static const char *rung_at(const struct ladder *l, uint32_t position) {
+    enum rung rung = ladder_rung(l, position, 0);
+    for (uint32_t u = 1; u < ladder_n_units(l); u++)
+        if (ladder_rung(l, position, u) != rung) return NULL;
+    return rung_name(rung);
+}
+
+static void json_num(const char *key, double v, bool is_known) {
+    printf(",\"%s\":", key);
+    cmd_json_num(stdout, is_known ? v : (double)NAN);
+}
+
+/* Without its braces; what needs a source is null without one. */
+static void json_score(const struct opts *o, const struct eval_score *s) {
+    bool has_source = o->source != NULL;
+    printf("\"ppl\":");
+    cmd_json_num(stdout, s->ppl);
+    json_num("kl", s->kl, has_source);
+    json_num("top1", s->top1, has_source);
+    json_num("bits_per_weight", s->bits_per_weight, true);
+    printf(",\"bytes\":%" PRIu64, s->bytes);
+}
+
+static void json_positions(const struct opts *o, const struct inputs *in,
+                           const struct eval_score *scores) {
+    for (uint32_t i = 0; i < o->n_asked; i++) {
+        const char *rung = rung_at(in->ladder, in->positions[i]);
+        printf("%s{\"position\":%u,\"rung\":", i ? "," : "", in->positions[i]);
+        if (rung)
+            cmd_json_str(stdout, rung, strlen(rung));
+        else
+            printf("null");
+        putchar(',');
+        json_score(o, &scores[i]);
+        putchar('}');
+    }
+}
+
+static void json_others(const struct opts *o, const struct eval_score *scores) {
+    for (uint32_t i = 0; i < o->others.n; i++) {
+        printf("%s{\"file\":", i ? "," : "");
+        cmd_json_str(stdout, o->others.v[i], strlen(o->others.v[i]));
+        putchar(',');
+        json_score(o, &scores[o->n_asked + i]);
+        putchar('}');
+    }
+}
+
+/* The weighted output errors of the unit's matrices, which the packer has left in the pack. */
+static void json_units(const struct pack *p) {
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) {
+        char name[32];
+        model_unit_name(pack_hparams(p), u, name, sizeof(name));
+        printf("%s{\"name\":", u ? "," : "");
+        cmd_json_str(stdout, name, strlen(name));
+        json_num("high_error", cmd_unit_value(p, "ebb.distortion.high.error", u), true);
+        json_num("full_error", cmd_unit_value(p, "ebb.distortion.full.error", u), true);
+        putchar('}');
+    }
+}
+
+static void print_json(const struct opts *o, const struct inputs *in,
+                       const struct eval_score *scores, const struct eval_result *r) {
+    putchar('{');
+    json_score(o, &scores[0]);
+    printf(",\"windows\":%u", r->n_windows);
+    json_num("source_ppl", r->source_ppl, o->source != NULL);
+    printf(",\"position\":%u,\"tokens\":%u,\"positions\":[", in->positions[0], r->n_scored);
+    json_positions(o, in, scores);
+    printf("],\"compare\":[");
+    json_others(o, scores);
+    printf("],\"units\":[");
+    json_units(in->pack);
+    printf("]}\n");
+}
+
+static void text_score(const struct opts *o, const char *name, const struct eval_score *s) {
+    for (const char *c = name; *c; c++) /* a file's name: no control bytes to a terminal */
+        putchar((unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c);
+    printf("%*s %13" PRIu64 " %12.3f %11.4f", (int)(32 - MIN(strlen(name), (size_t)32)), "",
+           s->bytes, s->bits_per_weight, s->ppl);
+    if (o->source) printf(" %10.5f %7.4f", s->kl, s->top1);
+    putchar('\n');
+}
+
+static void print_text(const struct opts *o, const struct inputs *in,
+                       const struct eval_score *scores, const struct eval_result *r) {
+    printf("%u windows, %u tokens scored", r->n_windows, r->n_scored);
+    if (o->source) printf("; the source's perplexity is %.4f", r->source_ppl);
+    printf("\n\n%-32s %13s %12s %11s", "", "bytes", "bits/weight", "perplexity");
+    if (o->source) printf(" %10s %7s", "KL", "top-1");
+    putchar('\n');
+    for (uint32_t i = 0; i < o->n_asked; i++) {
+        const char *rung = rung_at(in->ladder, in->positions[i]);
+        char name[40];
+        snprintf(name, sizeof(name), "position %u%s%s", in->positions[i], rung ? ", all " : "",
+                 rung ? rung : "");
+        text_score(o, name, &scores[i]);
+    }
+    for (uint32_t i = 0; i < o->others.n; i++) {
+        const char *slash = strrchr(o->others.v[i], '/');
+        text_score(o, slash ? slash + 1 : o->others.v[i], &scores[o->n_asked + i]);
+    }
 }
 
 static int eval(struct tools *t, const struct opts *o, struct err *e) {
-    struct pack *p = NULL;
-    struct tok *tok = NULL;
-    struct gguf *source = NULL;
-    struct text text = {0};
+    struct inputs in = {0};
+    struct eval_score scores[MAX_POSITIONS + CMD_LIST_MAX];
     struct eval_result result;
-    uint32_t position = 0;
-    const struct ladder *l = NULL;
-    int r = pack_open(o->pack, &p, e);
+    int r = open_all(t, o, &in, e);
     if (r == 0) {
-        r = tok_create(pack_gguf(p), &tok, e);
-        if (r == 0 && pack_n_ladders(p) == 0) r = err_set(e, -EBADMSG, "the pack has no ladder");
-        if (r == 0) {
-            l = pack_ladder_at(p, 0);
-            r = find_position(o, l, &position, e);
-        }
-        if (r < 0) err_prefix(e, "%s", o->pack);
+        struct eval_task task = {.pack = in.pack,
+                                 .ladder = in.ladder,
+                                 .positions = in.positions,
+                                 .n_positions = o->n_asked,
+                                 .others = in.others,
+                                 .n_others = o->others.n,
+                                 .source = in.source,
+                                 .text = &in.text};
+        r = eval_run(t, &task, scores, &result, e);
     }
-    if (r == 0 && o->source) r = gguf_open(o->source, &source, e);
-    if (r == 0) r = text_read(tok, o->text, o->n_windows, BUILD_WINDOW, &text, e);
-    if (r == 0) r = eval_run(t, p, l, position, source, &text, &result, e);
-    if (r == 0 && o->is_json) print_json(o, &result, position);
-    if (r == 0 && !o->is_json) print_text(o, &result, position);
-    text_fini(&text);
-    gguf_close(source);
-    tok_destroy(tok);
-    pack_close(p);
+    if (r == 0 && o->is_json) print_json(o, &in, scores, &result);
+    if (r == 0 && !o->is_json) print_text(o, &in, scores, &result);
+    close_all(o, &in);
     return r;
 }
 
 int cmd_eval(const struct cmd_env *env, int argc, char **argv) {
-    struct opts o = {.n_windows = BUILD_WINDOWS};
+    struct opts o = {0};
+    enum { SEED, WINDOWS };
     struct cmd_arg args[] = {
+        [SEED] = {.name = "--self-text", .kind = CMD_COUNT, .ret = &o.seed, .max = UINT32_MAX},
+        [WINDOWS] = {.name = "--windows",
+                     .kind = CMD_COUNT,
+                     .ret = &o.n_windows,
+                     .min = 1,
+                     .max = TEXT_MAX_WINDOWS},
         {.what = "PACK", .kind = CMD_TEXT, .ret = &o.pack},
         {.name = "--text", .kind = CMD_TEXT, .ret = &o.text},
         {.name = "--source", .kind = CMD_TEXT, .ret = &o.source},
-        {.name = "--rung", .kind = CMD_TEXT, .ret = &o.rung},
-        {.name = "--position", .kind = CMD_COUNT, .ret = &o.position, .max = 1 << 20},
-        {.name = "--windows",
-         .kind = CMD_COUNT,
-         .ret = &o.n_windows,
-         .min = 1,
-         .max = TEXT_MAX_WINDOWS},
+        {.name = "--compare", .kind = CMD_LIST, .ret = &o.others},
+        {.name = "--rung", .kind = CMD_TEXT, .ret = &o.rungs},
+        {.name = "--position", .kind = CMD_TEXT, .ret = &o.positions},
         {.name = "--threads",
          .kind = CMD_COUNT,
          .ret = &o.n_threads,
@@ -118,11 +302,9 @@ int cmd_eval(const struct cmd_env *env, int argc, char **argv) {
     };
     int r = cmd_parse(env, argc, argv, args, ARRAY_LEN(args));
     if (r != CMD_OK) return r;
-    o.has_position = args[4].is_given;
-    if (!o.text) return cmd_usage(env, "--text FILE is missing");
-    if (!o.rung == !o.has_position) return cmd_usage(env, "give --rung or --position, one of them");
-    if (o.rung && strcmp(o.rung, "full") != 0 && strcmp(o.rung, "high") != 0)
-        return cmd_usage(env, "--rung is full or high, not '%.40s'", o.rung);
+    o.is_self = args[SEED].is_given;
+    r = check(env, &o, args[WINDOWS].is_given);
+    if (r != CMD_OK) return r;
 
     struct err e = {0};
     struct tools t;

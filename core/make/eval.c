@@ -3,141 +3,55 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "core/engine.h"
 #include "core/err.h"
-#include "core/kv.h"
 #include "core/ladder.h"
+#include "core/make/eval_float.h"
+#include "core/make/eval_pack.h"
 #include "core/make/fexp.h"
 #include "core/make/source.h"
 #include "core/make/text.h"
 #include "core/make/tools.h"
 #include "core/mem.h"
+#include "core/model.h"
 #include "core/pack.h"
 #include "core/pool.h"
-#include "core/slab.h"
-#include "core/store.h"
 
-enum { GROUP_MIN = 8, GROUP_MAX = 64 }; /* windows that go through the source together */
+/* Windows that go through a float model together: so many that making a layer's floats takes a
+ * small part of the time, and not so many that their hidden states take much room. */
+enum { GROUP_MIN = 16, GROUP_MAX = 64 };
 
-/* Layers of the source kept as floats between groups of windows. */
-#define KEEP_BYTES ((uint64_t)1 << 30)
-
-struct score { /* of one position */
-    double nll, source_nll, kl;
+struct point { /* of one position of the window in work */
+    double nll, kl;
     bool is_same;
 };
 
-struct eval {
-    struct tools *t; /* borrowed, as are the next four */
-    const struct pack *pack;
-    const struct ladder *ladder;
-    const struct text *text;
-    const struct model_hparams *h;
-    uint32_t position;
-    uint32_t n_vocab, ld;     /* ld: n_vocab rounded up to 8 */
-    uint32_t first, n_scores; /* positions first .. first + n_scores - 1 of a window */
-    struct slab *core;        /* owned, as is everything below */
-    struct slab **slabs;      /* [2 * units] */
-    struct plan *plan;
-    struct engine *engine;
-    struct kv *kv;
-    struct source *source; /* NULL: none */
-    uint32_t group;        /* windows */
-    float *x;              /* [group][window][n_embd] of the source, or NULL */
-    float *logits;         /* [n_scores][ld] of the pack */
-    float *source_logits;  /* [n_scores][ld], or NULL */
-    size_t x_bytes, logits_bytes;
-    struct score *scores; /* [n_scores] of the window in work */
-    const uint32_t *ids;  /* of the window in work */
+struct sums {
+    double nll, kl;
+    uint64_t n_same;
 };
 
-/* ---- the pack ----------------------------------------------------------------------------------
- */
-
-static int load(struct eval *ev, enum pack_part part, uint32_t unit, struct slab **ret,
-                struct err *e) {
-    const struct pack_extent *x = pack_find(ev->pack, part, unit);
-    ASSERT(x); /* pack_open() has checked that there is one */
-    return slab_load(ev->t->mem, ev->pack, x, ret, e);
-}
-
-static int load_unit(struct eval *ev, uint32_t unit, struct err *e) {
-    enum rung rung = ladder_rung(ev->ladder, ev->position, unit);
-    if (rung != RUNG_FULL && rung != RUNG_HIGH)
-        return err_set(e, -ENOTSUP, "unit %u at rung %s: cannot be evaluated", unit,
-                       rung_name(rung));
-    struct slab **high = &ev->slabs[2 * unit], **low = &ev->slabs[2 * unit + 1];
-    int r = load(ev, PACK_HIGH, unit, high, e);
-    if (r == 0 && rung == RUNG_FULL) r = load(ev, PACK_LOW, unit, low, e);
-    if (r < 0) return r;
-    struct plan_unit *u = &ev->plan->units[unit];
-    u->high = *high;
-    u->low = *low;
-    return pack_bind_unit(ev->h, unit, (*high)->data, (*high)->bytes, *low ? (*low)->data : NULL,
-                          *low ? (*low)->bytes : 0, u->mats, e);
-}
-
-static int load_pack(struct eval *ev, struct err *e) {
-    uint32_t n = model_n_units(ev->h), window = ev->text->window;
-    ev->slabs = calloc(2 * (size_t)n, sizeof(struct slab *));
-    ev->plan = calloc(1, sizeof(*ev->plan) + n * sizeof(ev->plan->units[0]));
-    if (!ev->slabs || !ev->plan) return err_set(e, -ENOMEM, "no memory for the plan");
-    ev->plan->epoch = 1;
-    ev->plan->position = ev->position;
-    ev->plan->n_units = n;
-    int r = load(ev, PACK_CORE, 0, &ev->core, e);
-    for (uint32_t u = 0; r == 0 && u < n; u++) {
-        r = load_unit(ev, u, e);
-        progress_tell(&ev->t->progress, "loading the pack", u + 1, n, "units");
-    }
-    if (r == 0) r = kv_create(ev->t->mem, ev->h, window, &ev->kv, e);
-    struct engine_opts opts = {.max_rows = window, .max_ctx = window};
-    if (r == 0)
-        r = engine_create(ev->t->mem, ev->t->pool, &ev->t->ops, ev->pack, ev->core->data, &opts,
-                          &ev->engine, e);
-    return r;
-}
-
-/* The window in work through the engine; its last token predicts nothing that could be scored. */
-static int run_pack(struct eval *ev, struct err *e) {
-    struct engine_row rows[SOURCE_WINDOW];
-    uint32_t n = ev->text->window - 1;
-    for (uint32_t i = 0; i < n; i++)
-        rows[i] = (struct engine_row){
-            .kv = ev->kv,
-            .pos = i,
-            .token = ev->ids[i],
-            .logits = i < ev->first ? NULL : ev->logits + (size_t)(i - ev->first) * ev->ld};
-    return engine_step(ev->engine, ev->plan, rows, n, e);
-}
-
-/* ---- the source --------------------------------------------------------------------------------
- */
-
-static void norm_window(void *ud, uint32_t w) {
-    struct eval *ev = ud;
-    uint32_t d = ev->h->n_embd;
-    for (uint32_t i = ev->first; i < ev->first + ev->n_scores; i++) {
-        float *x = ev->x + ((size_t)w * ev->text->window + i) * d;
-        ev->t->ops.rmsnorm(x, source_vectors(ev->source)->output_norm, d, ev->h->norm_eps, x);
-    }
-}
-
-/* Windows first .. first + n through all layers: final hidden states in ev->x. */
-static int run_source(struct eval *ev, uint32_t first, uint32_t n, struct err *e) {
-    uint32_t window = ev->text->window;
-    int r = source_embed(ev->source, ev->text->ids + (size_t)first * window, (size_t)n * window,
-                         ev->x, e);
-    for (uint32_t l = 0; r == 0 && l < ev->h->n_layers; l++) {
-        const struct source_layer *w;
-        r = source_load_layer(ev->source, l, &w, e);
-        if (r == 0) source_block(ev->source, l, w, ev->x, n, window, NULL, NULL);
-    }
-    if (r == 0) pool_run(ev->t->pool, norm_window, ev, n);
-    return r;
-}
+struct eval {
+    struct tools *t; /* borrowed, as are the next three */
+    const struct eval_task *task;
+    const struct text *text;
+    const struct model_hparams *h;
+    uint32_t n_vocab, ld;     /* ld: n_vocab rounded up to 8 */
+    uint32_t first, n_scores; /* positions first .. first + n_scores - 1 of a window */
+    uint32_t group;
+    struct eval_pack *pack; /* owned, as is everything below */
+    struct eval_float *source;
+    struct eval_float **others; /* [n_others] */
+    float *x;                   /* [group][window][n_embd], or NULL */
+    float *judged;              /* [n_scores][ld] */
+    float *truth;               /* [n_scores][ld] log-probabilities of the source, or NULL */
+    size_t x_bytes, logits_bytes;
+    uint32_t *best;       /* [n_scores]: the source's likeliest words */
+    struct point *points; /* [n_scores] */
+    struct sums *sums;    /* [n_positions + n_others] */
+    double source_nll;
+    const uint32_t *ids; /* of the window in work */
+};
 
 /* ---- scoring -----------------------------------------------------------------------------------
  */
@@ -160,51 +74,81 @@ static double divergence(const float *s, const float *p, uint32_t n) {
     return all;
 }
 
-static void score_position(void *ud, uint32_t i) {
+static void score_source(void *ud, uint32_t i) {
     struct eval *ev = ud;
-    float *p = ev->logits + (size_t)i * ev->ld;
-    uint32_t next = ev->ids[ev->first + i + 1];
-    struct score *s = &ev->scores[i];
-    ev->t->ops.log_softmax(p, ev->n_vocab);
-    s->nll = -(double)p[next];
-    if (!ev->source) return;
-    float *q = ev->source_logits + (size_t)i * ev->ld;
+    float *q = ev->truth + (size_t)i * ev->ld;
     ev->t->ops.log_softmax(q, ev->n_vocab);
-    s->source_nll = -(double)q[next];
-    s->kl = divergence(q, p, ev->n_vocab);
-    s->is_same = best_word(q, ev->n_vocab) == best_word(p, ev->n_vocab);
+    ev->points[i].nll = -(double)q[ev->ids[ev->first + i + 1]];
+    ev->best[i] = best_word(q, ev->n_vocab);
 }
 
-struct sums {
-    double nll, source_nll, kl;
-    uint64_t n_same;
-};
+static void score_judged(void *ud, uint32_t i) {
+    struct eval *ev = ud;
+    float *p = ev->judged + (size_t)i * ev->ld;
+    ev->t->ops.log_softmax(p, ev->n_vocab);
+    struct point *at = &ev->points[i];
+    *at = (struct point){.nll = -(double)p[ev->ids[ev->first + i + 1]]};
+    if (!ev->source) return;
+    at->kl = divergence(ev->truth + (size_t)i * ev->ld, p, ev->n_vocab);
+    at->is_same = best_word(p, ev->n_vocab) == ev->best[i];
+}
 
-static int run_window(struct eval *ev, uint32_t window, uint32_t in_group, struct sums *sums,
-                      struct err *e) {
-    ev->ids = ev->text->ids + (size_t)window * ev->text->window;
-    int r = run_pack(ev, e);
-    if (r == 0 && ev->source) {
-        const float *x = ev->x + ((size_t)in_group * ev->text->window + ev->first) * ev->h->n_embd;
-        r = source_logits(ev->source, x, ev->n_scores, ev->source_logits, ev->ld, e);
-    }
-    if (r < 0) return r;
-    pool_run(ev->t->pool, score_position, ev, ev->n_scores);
+static void add_scores(struct eval *ev, struct sums *sums) {
+    pool_run(ev->t->pool, score_judged, ev, ev->n_scores);
     for (uint32_t i = 0; i < ev->n_scores; i++) {
-        sums->nll += ev->scores[i].nll;
-        sums->source_nll += ev->scores[i].source_nll;
-        sums->kl += ev->scores[i].kl;
-        sums->n_same += ev->scores[i].is_same;
+        sums->nll += ev->points[i].nll;
+        sums->kl += ev->points[i].kl;
+        sums->n_same += ev->points[i].is_same;
     }
+}
+
+/* ---- windows -----------------------------------------------------------------------------------
+ */
+
+static int add_name(int r, const struct eval *ev, uint32_t other, struct err *e) {
+    if (r < 0) err_prefix(e, "%s", ev->task->others[other].name);
+    return r;
+}
+
+/* All float models over windows at .. at + n - 1. */
+static int run_group(struct eval *ev, uint32_t at, uint32_t n, struct err *e) {
+    int r = ev->source ? eval_float_run(ev->source, at, n, ev->x, e) : 0;
+    for (uint32_t k = 0; r == 0 && k < ev->task->n_others; k++)
+        r = add_name(eval_float_run(ev->others[k], at, n, ev->x, e), ev, k, e);
+    return r;
+}
+
+static int run_source(struct eval *ev, uint32_t in_group, struct err *e) {
+    int r = eval_float_logits(ev->source, in_group, ev->truth, ev->ld, e);
+    if (r < 0) return r;
+    pool_run(ev->t->pool, score_source, ev, ev->n_scores);
+    for (uint32_t i = 0; i < ev->n_scores; i++) ev->source_nll += ev->points[i].nll;
     return 0;
 }
 
-static int run_windows(struct eval *ev, struct sums *sums, struct err *e) {
+static int run_window(struct eval *ev, uint32_t window, uint32_t in_group, struct err *e) {
+    const struct eval_task *task = ev->task;
+    struct sums *sums = ev->sums;
+    ev->ids = ev->text->ids + (size_t)window * ev->text->window;
+    int r = ev->source ? run_source(ev, in_group, e) : 0;
+    /* The window's last token predicts nothing that could be scored. */
+    for (uint32_t i = 0; r == 0 && i < task->n_positions; i++) {
+        r = eval_pack_run(ev->pack, i, ev->ids, ev->text->window - 1, ev->first, ev->judged, ev->ld,
+                          e);
+        if (r == 0) add_scores(ev, sums++);
+    }
+    for (uint32_t k = 0; r == 0 && k < task->n_others; k++) {
+        r = add_name(eval_float_logits(ev->others[k], in_group, ev->judged, ev->ld, e), ev, k, e);
+        if (r == 0) add_scores(ev, sums++);
+    }
+    return r;
+}
+
+static int run_windows(struct eval *ev, struct err *e) {
     int r = 0;
     for (uint32_t w = 0; r == 0 && w < ev->text->n_windows; w++) {
-        if (ev->source && w % ev->group == 0)
-            r = run_source(ev, w, MIN(ev->group, ev->text->n_windows - w), e);
-        if (r == 0) r = run_window(ev, w, w % ev->group, sums, e);
+        if (w % ev->group == 0) r = run_group(ev, w, MIN(ev->group, ev->text->n_windows - w), e);
+        if (r == 0) r = run_window(ev, w, w % ev->group, e);
         progress_tell(&ev->t->progress, "evaluating", w + 1, ev->text->n_windows, "windows");
     }
     return r;
@@ -213,39 +157,58 @@ static int run_windows(struct eval *ev, struct sums *sums, struct err *e) {
 /* ---- life --------------------------------------------------------------------------------------
  */
 
-static bool is_same_shape(const struct model_hparams *a, const struct model_hparams *b) {
-    return a->n_layers == b->n_layers && a->n_embd == b->n_embd && a->n_ff == b->n_ff &&
-           a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
-           a->head_dim == b->head_dim && a->n_vocab == b->n_vocab && a->is_tied == b->is_tied;
+static int open_float(struct eval *ev, const struct gguf *g, struct eval_float **ret,
+                      struct err *e) {
+    return eval_float_create(ev->t, g, ev->h, ev->text, ev->first, ev->n_scores, ev->group, ret, e);
 }
 
-static int open_source(struct eval *ev, const struct gguf *g, struct err *e) {
-    int r = source_create(ev->t->mem, ev->t->pool, &ev->t->ops, g, KEEP_BYTES, &ev->source, e);
-    if (r < 0) return r;
-    if (!is_same_shape(source_hparams(ev->source), ev->h))
-        return err_set(e, -EINVAL, "the source is another model: its sizes differ from the pack's");
-    uint32_t group = 2 * pool_threads(ev->t->pool);
-    ev->group = MIN(MAX(group, (uint32_t)GROUP_MIN), (uint32_t)GROUP_MAX);
+static int open_floats(struct eval *ev, struct err *e) {
+    const struct eval_task *task = ev->task;
+    if (!task->source && task->n_others == 0) return 0;
+    ev->group = MIN(MAX(2 * pool_threads(ev->t->pool), (uint32_t)GROUP_MIN), (uint32_t)GROUP_MAX);
+    ev->group = MIN(ev->group, ev->text->n_windows);
     ev->x_bytes = (size_t)ev->group * ev->text->window * ev->h->n_embd * sizeof(float);
     ev->x = mem_alloc(ev->t->mem, MEM_PACKER, ev->x_bytes);
-    ev->source_logits = mem_alloc(ev->t->mem, MEM_PACKER, ev->logits_bytes);
-    if (!ev->x || !ev->source_logits)
-        return err_set(e, -ENOMEM, "no memory for the source's hidden states");
-    return 0;
+    if (!ev->x) return err_set(e, -ENOMEM, "no memory for hidden states");
+    int r = 0;
+    if (task->source) {
+        ev->truth = mem_alloc(ev->t->mem, MEM_PACKER, ev->logits_bytes);
+        if (!ev->truth) return err_set(e, -ENOMEM, "no memory for the logits of a window");
+        r = open_float(ev, task->source, &ev->source, e);
+        if (r < 0) err_prefix(e, "the source");
+    }
+    for (uint32_t k = 0; r == 0 && k < task->n_others; k++)
+        r = add_name(open_float(ev, task->others[k].gguf, &ev->others[k], e), ev, k, e);
+    return r;
+}
+
+static int init(struct eval *ev, struct err *e) {
+    const struct eval_task *task = ev->task;
+    ev->logits_bytes = (size_t)ev->n_scores * ev->ld * sizeof(float);
+    ev->judged = mem_alloc(ev->t->mem, MEM_PACKER, ev->logits_bytes);
+    ev->points = calloc(ev->n_scores, sizeof(*ev->points));
+    ev->best = calloc(ev->n_scores, sizeof(*ev->best));
+    ev->sums = calloc(task->n_positions + task->n_others, sizeof(*ev->sums));
+    ev->others = calloc(MAX(task->n_others, (uint32_t)1), sizeof(*ev->others));
+    if (!ev->judged || !ev->points || !ev->best || !ev->sums || !ev->others)
+        return err_set(e, -ENOMEM, "no memory for the logits of a window");
+    int r = eval_pack_create(ev->t, task->pack, task->ladder, task->positions, task->n_positions,
+                             ev->text->window, &ev->pack, e);
+    return r == 0 ? open_floats(ev, e) : r;
 }
 
 static void fini(struct eval *ev) {
-    engine_destroy(ev->engine);
-    kv_destroy(ev->kv);
-    for (uint32_t i = 0; ev->slabs && i < 2 * model_n_units(ev->h); i++) slab_destroy(ev->slabs[i]);
-    slab_destroy(ev->core);
-    free(ev->slabs);
-    free(ev->plan);
-    source_destroy(ev->source);
+    eval_pack_destroy(ev->pack);
+    eval_float_destroy(ev->source);
+    for (uint32_t k = 0; ev->others && k < ev->task->n_others; k++)
+        eval_float_destroy(ev->others[k]);
     mem_free(ev->t->mem, MEM_PACKER, ev->x, ev->x_bytes);
-    mem_free(ev->t->mem, MEM_PACKER, ev->logits, ev->logits_bytes);
-    mem_free(ev->t->mem, MEM_PACKER, ev->source_logits, ev->logits_bytes);
-    free(ev->scores);
+    mem_free(ev->t->mem, MEM_PACKER, ev->judged, ev->logits_bytes);
+    mem_free(ev->t->mem, MEM_PACKER, ev->truth, ev->logits_bytes);
+    free(ev->others);
+    free(ev->points);
+    free(ev->best);
+    free(ev->sums);
 }
 
 static uint64_t n_weights(const struct model_hparams *h) {
@@ -258,40 +221,46 @@ static uint64_t n_weights(const struct model_hparams *h) {
     return n;
 }
 
-int eval_run(struct tools *t, const struct pack *p, const struct ladder *l, uint32_t position,
-             const struct gguf *source, const struct text *text, struct eval_result *ret,
-             struct err *e) {
-    ASSERT(text->window >= 2 && text->window <= SOURCE_WINDOW && position <= ladder_n_steps(l));
-    struct eval ev = {.t = t,
-                      .pack = p,
-                      .ladder = l,
-                      .text = text,
-                      .h = pack_hparams(p),
-                      .position = position,
-                      .group = 1};
+static void fill_scores(const struct eval *ev, struct eval_score *scores) {
+    const struct eval_task *task = ev->task;
+    double n = (double)ev->text->n_windows * ev->n_scores;
+    for (uint32_t i = 0; i < task->n_positions + task->n_others; i++) {
+        const struct sums *s = &ev->sums[i];
+        uint64_t mats, bytes;
+        if (i < task->n_positions) {
+            mats = ladder_bytes(task->ladder, task->positions[i]);
+            bytes = mats + eval_pack_core_bytes(ev->pack);
+        } else {
+            mats = eval_float_mat_bytes(ev->others[i - task->n_positions]);
+            bytes = eval_float_bytes(ev->others[i - task->n_positions]);
+        }
+        scores[i] = (struct eval_score){.ppl = exp(s->nll / n),
+                                        .kl = s->kl / n,
+                                        .top1 = (double)s->n_same / n,
+                                        .bits_per_weight = 8.0 * (double)mats /
+                                                           (double)n_weights(ev->h),
+                                        .bytes = bytes};
+    }
+}
+
+int eval_run(struct tools *t, const struct eval_task *task, struct eval_score *scores,
+             struct eval_result *ret, struct err *e) {
+    const struct text *text = task->text;
+    ASSERT(text->window >= 2 && text->window <= SOURCE_WINDOW && task->n_positions >= 1);
+    for (uint32_t i = 0; i < task->n_positions; i++)
+        ASSERT(task->positions[i] <= ladder_n_steps(task->ladder));
+    struct eval ev = {.t = t, .task = task, .text = text, .h = pack_hparams(task->pack)};
     ev.n_vocab = ev.h->n_vocab;
     ev.ld = (ev.n_vocab + 7) / 8 * 8;
     ev.first = text->window / 2 - 1;
     ev.n_scores = text->window - 1 - ev.first;
-    ev.logits_bytes = (size_t)ev.n_scores * ev.ld * sizeof(float);
-    ev.logits = mem_alloc(t->mem, MEM_PACKER, ev.logits_bytes);
-    ev.scores = calloc(ev.n_scores, sizeof(*ev.scores));
-    struct sums sums = {0};
-    int r = 0;
-    if (!ev.logits || !ev.scores) r = err_set(e, -ENOMEM, "no memory for the logits of a window");
-    if (r == 0) r = load_pack(&ev, e);
-    if (r == 0 && source) r = open_source(&ev, source, e);
-    if (r == 0) r = run_windows(&ev, &sums, e);
+    ev.group = 1;
+    int r = init(&ev, e);
+    if (r == 0) r = run_windows(&ev, e);
     if (r == 0) {
         double n = (double)text->n_windows * ev.n_scores;
-        uint64_t bytes = ladder_bytes(l, position);
-        *ret = (struct eval_result){.ppl = exp(sums.nll / n),
-                                    .kl = sums.kl / n,
-                                    .top1 = (double)sums.n_same / n,
-                                    .source_ppl = exp(sums.source_nll / n),
-                                    .bits_per_weight = 8.0 * (double)bytes /
-                                                       (double)n_weights(ev.h),
-                                    .bytes = bytes + ev.core->bytes,
+        fill_scores(&ev, scores);
+        *ret = (struct eval_result){.source_ppl = exp(ev.source_nll / n),
                                     .n_windows = text->n_windows,
                                     .n_scored = text->n_windows * ev.n_scores};
     }

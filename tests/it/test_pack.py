@@ -90,7 +90,17 @@ def usage_errors():
         ("--text FILE is missing", ["eval", pack(), "--rung", "full"]),
         ("one of them", ["eval", pack(), "--text", text()]),
         ("one of them", ["eval", pack(), "--text", text(), "--rung", "full", "--position", "0"]),
-        ("--rung is full or high", ["eval", pack(), "--text", text(), "--rung", "low"]),
+        ("--rung is full or high, not 'low'", ["eval", pack(), "--text", text(), "--rung", "low"]),
+        ("--rung is full or high, not ''", ["eval", pack(), "--text", text(), "--rung", "high,"]),
+        ("--rung is full or high, not 'swsc'", ["eval", pack(), "--text", text(), "--rung", "full,swsc"]),
+        ("--position takes a number", ["eval", pack(), "--text", text(), "--position", "1,-1"]),
+        ("--position takes a number", ["eval", pack(), "--text", text(), "--position", "9" * 50]),
+        ("more than 64 positions", ["eval", pack(), "--text", text(), "--position", ",".join("0" * 65)]),
+        ("more than 32 times", ["eval", pack(), "--text", text(), "--rung", "full"] + ["--compare", "x"] * 33),
+        ("--compare is empty", ["eval", pack(), "--text", text(), "--rung", "full", "--compare="]),
+        ("--text or --self-text", ["eval", pack(), "--text", text(), "--self-text", "2", "--rung", "full"]),
+        ("--source is missing", ["eval", pack(), "--self-text", "2", "--rung", "full"]),
+        ("--self-text takes a number", ["eval", pack(), "--self-text", "x", "--rung", "full"]),
     ):
         expect(2, words, *args)
     check(not os.path.exists(out), "a wrong command line made a file")
@@ -113,6 +123,10 @@ def bad_inputs():
     expect(65, "position 99", "eval", pack(), "--text", text(), "--position", "99")
     expect(65, "another model", "eval", pack(), "--text", text(), "--rung", "full", "--windows", "1",
            "--source", model("other.gguf", "--layers", "2"))
+    expect(65, ["other.gguf", "another model"], "eval", pack(), "--text", text(), "--rung", "full",
+           "--windows", "1", "--compare", model(), "--compare", model("other.gguf", "--layers", "2"))
+    expect(66, "absent.gguf", "eval", pack(), "--text", text(), "--rung", "full", "--compare", at("absent.gguf"))
+    expect(65, "text.txt", "eval", pack(), "--text", text(), "--rung", "full", "--compare", text())
     check(not [f for f in os.listdir(TMP.name) if f.startswith("bad.ebb")], "a failed build left files")
 
 
@@ -188,6 +202,36 @@ def evaluate():
     alone = json.loads(run(*args, "--rung", "full").stdout)
     check_eq(alone["ppl"], full["ppl"])
     check_eq((alone["kl"], alone["top1"]), (None, None))
+    check_eq(len(full["units"]), 4)
+    check_eq(set(full["units"][0]), {"name", "high_error", "full_error"})
+
+
+@test
+def evaluate_together():
+    args = ["eval", pack(), "--text", text(), "--windows", "2", "--json", "--source", model()]
+    high, full = (json.loads(run(*args, "--rung", r).stdout) for r in ("high", "full"))
+    d = json.loads(run(*args, "--rung", "high,full", "--compare", model(), "--compare",
+                       model("half.gguf", "--type", "f16")).stdout)
+    check_eq(d["positions"], high["positions"] + full["positions"])
+    check_eq([p["rung"] for p in d["positions"]], ["high", "full"])
+    check_eq((d["ppl"], d["bytes"], d["position"]), (high["ppl"], high["bytes"], 4))
+    same, half = d["compare"]
+    check_eq((same["file"], same["kl"], same["top1"]), (model(), 0, 1))
+    check(0 < half["kl"] < full["kl"], half)
+    check_eq((same["bits_per_weight"], half["bits_per_weight"]), (8.5, 16))
+    people = run(*[a for a in args if a != "--json"], "--position", "0,1,4", "--compare", model())
+    for word in ("position 0, all full", "position 1 ", "position 4, all high", "tiny.gguf", "top-1"):
+        check(word in people.stdout.decode(), people)
+
+
+@test
+def evaluate_own_text():
+    args = ["eval", pack(), "--rung", "high", "--windows", "2", "--json", "--source", model()]
+    a, b, c = (json.loads(run(*args, "--self-text", seed, "--threads", n).stdout)
+               for seed, n in (("2", "1"), ("2", "2"), ("3", "2")))
+    check_eq(a, b)
+    check(a["ppl"] != c["ppl"], "the seed changes nothing")
+    check_eq(a["windows"], 2)
 
 
 @test

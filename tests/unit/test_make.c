@@ -596,64 +596,176 @@ static void test_build_fails(void) {
 /* ---- evaluation
  * ---------------------------------------------------------------------------------- */
 
+static void open_gguf(int slot, const char *name, const struct tiny_opts *o, struct gguf **ret) {
+    struct err e = {0};
+    REQUIRE(tiny_write(o, path_of(slot, name)) == 0);
+    REQUIRE_OK(gguf_open(path_of(slot, name), ret, &e), &e);
+}
+
+/* A pack of tiny_defaults(), its source, and a text. */
+struct judged {
+    struct pack *pack;
+    struct gguf *source;
+    struct tok *tok;
+    struct text text;
+    struct build_report report;
+};
+
+static void judged_make(struct judged *j) {
+    struct err e = {0};
+    struct tiny_opts o = tiny_defaults();
+    open_gguf(0, "eval.gguf", &o, &j->source);
+    write_calib(path_of(2, "eval.txt"), 8000);
+    REQUIRE_OK(build(2, path_of(0, "eval.gguf"), path_of(1, "eval.ebb"), path_of(2, "eval.txt"),
+                     &j->report, &e),
+               &e);
+    REQUIRE_OK(pack_open(path_of(1, "eval.ebb"), &j->pack, &e), &e);
+    REQUIRE_OK(tok_create(j->source, &j->tok, &e), &e);
+    REQUIRE_OK(text_read(j->tok, path_of(2, "eval.txt"), 3, 64, &j->text, &e), &e);
+}
+
+static void judged_free(struct judged *j) {
+    text_fini(&j->text);
+    tok_destroy(j->tok);
+    pack_close(j->pack);
+    gguf_close(j->source);
+}
+
 static void test_eval(void) {
     struct err e = {0};
-    struct build_report br;
-    struct tiny_opts o = tiny_defaults();
-    const char *src = path_of(0, "eval.gguf"), *out = path_of(1, "eval.ebb");
-    const char *calib = path_of(2, "eval.txt");
-    REQUIRE(tiny_write(&o, src) == 0);
-    write_calib(calib, 8000);
-    REQUIRE_OK(build(2, src, out, calib, &br, &e), &e);
-    struct gguf *g, *other;
-    struct pack *p;
-    REQUIRE_OK(gguf_open(src, &g, &e), &e);
-    REQUIRE_OK(pack_open(out, &p, &e), &e);
-    struct tok *tok;
-    REQUIRE_OK(tok_create(g, &tok, &e), &e);
-    struct text text;
-    REQUIRE_OK(text_read(tok, calib, 3, 64, &text, &e), &e);
-    const struct ladder *l = pack_ladder_at(p, 0);
-    uint32_t n = ladder_n_steps(l);
-    struct eval_result r[4];
-    for (int i = 0; i < 4; i++) {
+    struct judged j;
+    judged_make(&j);
+    const struct ladder *l = pack_ladder_at(j.pack, 0);
+    uint32_t at[2] = {0, ladder_n_steps(l)};
+    struct eval_score s[3][2];
+    struct eval_result r[3];
+    for (int i = 0; i < 3; i++) {
         struct tools t;
+        struct eval_task task = {.pack = j.pack,
+                                 .ladder = l,
+                                 .positions = at,
+                                 .n_positions = i == 2 ? 1 : 2,
+                                 .source = i == 2 ? NULL : j.source,
+                                 .text = &j.text};
         tools_make(&t, i == 1 ? 2 : 1);
-        REQUIRE_OK(eval_run(&t, p, l, i == 2 ? n : 0, i == 3 ? NULL : g, &text, &r[i], &e), &e);
+        REQUIRE_OK(eval_run(&t, &task, s[i], &r[i], &e), &e);
         tools_free(&t);
     }
+    const struct eval_score *full = &s[0][0], *high = &s[0][1];
     CHECK_EQU(r[0].n_windows, 3);
     CHECK_EQU(r[0].n_scored, 3 * 32);
     /* An untrained model with lively logits: every reading is much farther off than a real one's
      * (0.004 and 0.07), but the two readings are as far from each other. */
-    CHECK(r[0].kl > 0 && r[0].kl < 0.3);
-    CHECK(r[2].kl > 5 * r[0].kl && r[2].kl < 5);
-    CHECK(r[0].top1 > 0.7 && r[0].top1 <= 1.0 && r[2].top1 < r[0].top1);
-    CHECK_NEAR(log(r[0].ppl), log(r[0].source_ppl), 0.3);
-    CHECK(r[0].bits_per_weight > r[2].bits_per_weight);
-    CHECK_EQU(r[0].bytes - r[2].bytes, br.full_bytes - br.high_bytes);
-    /* The thread count and the source's presence change nothing. */
-    CHECK(r[0].ppl == r[1].ppl && r[0].kl == r[1].kl && r[0].ppl == r[3].ppl);
+    CHECK(full->kl > 0 && full->kl < 0.3);
+    CHECK(high->kl > 5 * full->kl && high->kl < 5);
+    CHECK(full->top1 > 0.7 && full->top1 <= 1.0 && high->top1 < full->top1);
+    CHECK_NEAR(log(full->ppl), log(r[0].source_ppl), 0.3);
+    CHECK(full->bits_per_weight > high->bits_per_weight);
+    CHECK_EQU(full->bytes - high->bytes, j.report.full_bytes - j.report.high_bytes);
+    /* Neither the thread count nor company nor the source's presence changes anything. */
+    for (int i = 0; i < 2; i++) CHECK_MEM(&s[0][i], &s[1][i], sizeof(s[0][i]));
+    CHECK(s[2][0].ppl == full->ppl && r[1].source_ppl == r[0].source_ppl);
+    struct tools t;
+    struct eval_task alone = {.pack = j.pack,
+                              .ladder = l,
+                              .positions = at + 1,
+                              .n_positions = 1,
+                              .source = j.source,
+                              .text = &j.text};
+    tools_make(&t, 1);
+    REQUIRE_OK(eval_run(&t, &alone, s[2], &r[2], &e), &e);
+    CHECK_MEM(&s[2][0], high, sizeof(*high));
+    tools_free(&t);
+    judged_free(&j);
+}
 
+/* Other files: the source itself is at no distance, the same weights in another type at nearly
+ * none, and other weights far off. */
+static void test_eval_others(void) {
+    struct err e = {0};
+    struct judged j;
+    judged_make(&j);
+    struct tiny_opts o = tiny_defaults();
+    struct gguf *half, *stranger;
+    o.type = GGUF_T_F16;
+    open_gguf(3, "half.gguf", &o, &half);
+    o.seed = 99;
+    open_gguf(3, "stranger.gguf", &o, &stranger);
+    struct eval_other others[] = {{"same", j.source}, {"half", half}, {"stranger", stranger}};
+    uint32_t at = 0;
+    struct eval_task task = {.pack = j.pack,
+                             .ladder = pack_ladder_at(j.pack, 0),
+                             .positions = &at,
+                             .n_positions = 1,
+                             .others = others,
+                             .n_others = 3,
+                             .source = j.source,
+                             .text = &j.text};
+    struct eval_score s[4];
+    struct eval_result r;
+    struct tools t;
+    tools_make(&t, 2);
+    REQUIRE_OK(eval_run(&t, &task, s, &r, &e), &e);
+    CHECK(s[1].kl == 0 && s[1].top1 == 1 && s[1].ppl == r.source_ppl);
+    CHECK_NEAR(s[1].bits_per_weight, 8.5, 1e-9);
+    CHECK(s[2].kl > 0 && s[2].kl < s[0].kl);
+    CHECK_NEAR(s[2].bits_per_weight, 16.0, 1e-9);
+    CHECK(s[3].kl > 10 * s[0].kl && s[3].top1 < s[0].top1);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < gguf_n_tensors(half); i++) bytes += gguf_tensor_at(half, i)->bytes;
+    CHECK_EQU(s[2].bytes, bytes);
+
+    task.source = NULL; /* perplexity alone needs none */
+    struct eval_score blind[4];
+    REQUIRE_OK(eval_run(&t, &task, blind, &r, &e), &e);
+    for (int i = 0; i < 4; i++) CHECK(blind[i].ppl == s[i].ppl && blind[i].kl == 0);
+    tools_free(&t);
+    gguf_close(half);
+    gguf_close(stranger);
+    judged_free(&j);
+}
+
+static void test_eval_fails(void) {
+    struct err e = {0};
+    struct judged j;
+    judged_make(&j);
+    struct tiny_opts o = tiny_defaults();
+    struct gguf *large;
     o.n_layers++;
-    REQUIRE(tiny_write(&o, path_of(3, "other.gguf")) == 0);
-    REQUIRE_OK(gguf_open(path_of(3, "other.gguf"), &other, &e), &e);
+    open_gguf(3, "large.gguf", &o, &large);
+    struct eval_other other = {"large.gguf", large};
+    uint32_t at[2] = {0, 1};
+    struct eval_task task = {.pack = j.pack,
+                             .ladder = pack_ladder_at(j.pack, 0),
+                             .positions = at,
+                             .n_positions = 2,
+                             .source = large,
+                             .text = &j.text};
+    struct eval_score s[3];
+    struct eval_result r;
     struct tools t;
     tools_make(&t, 1);
-    CHECK_EQ(eval_run(&t, p, l, 0, other, &text, &r[0], &e), -EINVAL);
-    CHECK(strstr(e.msg, "another model"));
-    for (unsigned k = 1; k < 12; k++) { /* the first allocations, one after the other */
-        mem_fail_at(t.mem, k, true);
-        int code = eval_run(&t, p, l, 0, g, &text, &r[0], &e);
-        CHECK_EQ(code, -ENOMEM);
+    CHECK_EQ(eval_run(&t, &task, s, &r, &e), -EINVAL);
+    CHECK(strstr(e.msg, "the source: another model"));
+    task.source = j.source;
+    task.others = &other;
+    task.n_others = 1;
+    CHECK_EQ(eval_run(&t, &task, s, &r, &e), -EINVAL);
+    CHECK(strstr(e.msg, "large.gguf: another model"));
+    other.gguf = j.source;
+    int code = -ENOMEM;
+    unsigned n = 1;
+    for (; n < 200 && code < 0; n++) {
+        mem_fail_at(t.mem, n, n % 2);
+        code = eval_run(&t, &task, s, &r, &e);
         mem_fail_at(t.mem, 0, false);
+        if (code < 0) CHECK_EQ(code, -ENOMEM);
     }
+    CHECK_EQ(code, 0);
+    CHECK(n > 20);
     tools_free(&t);
-    text_fini(&text);
-    tok_destroy(tok);
-    pack_close(p);
-    gguf_close(g);
-    gguf_close(other);
+    gguf_close(large);
+    judged_free(&j);
 }
 
 int main(int argc, char **argv) {
@@ -670,6 +782,8 @@ int main(int argc, char **argv) {
         {"build", test_build},
         {"build_fails", test_build_fails},
         {"eval", test_eval},
+        {"eval_others", test_eval_others},
+        {"eval_fails", test_eval_fails},
     };
     return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
 }
