@@ -12,7 +12,13 @@
 struct err;
 struct tools;
 
-enum { BUILD_WINDOW = 512, BUILD_WINDOWS = 128 };
+enum {
+    BUILD_WINDOW = 512,
+    BUILD_WINDOWS = 128, /* of a given text */
+    /* Of a text that the model writes: a token costs three times what reading one does, and scales
+     * need no more than this. */
+    BUILD_SELF_WINDOWS = 64,
+};
 
 struct build_opts {
     const char *source;

@@ -27,7 +27,7 @@ static void print_report(const struct build_opts *o, const struct build_report *
 }
 
 int cmd_build(const struct cmd_env *env, int argc, char **argv) {
-    struct build_opts o = {.n_windows = BUILD_WINDOWS};
+    struct build_opts o = {0};
     uint32_t n_threads = 0;
     struct cmd_arg args[] = {
         {.what = "SRC.gguf", .kind = CMD_TEXT, .ret = &o.source},
@@ -47,6 +47,7 @@ int cmd_build(const struct cmd_env *env, int argc, char **argv) {
     int r = cmd_parse(env, argc, argv, args, ARRAY_LEN(args));
     if (r != CMD_OK) return r;
     if (!o.out) return cmd_usage(env, "-o OUT.ebb is missing");
+    if (!o.n_windows) o.n_windows = o.calib ? BUILD_WINDOWS : BUILD_SELF_WINDOWS;
 
     struct err e = {0};
     struct tools t;

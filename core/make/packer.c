@@ -52,9 +52,10 @@ static const char help_build[] =
 "\n"
 "  -o, --output FILE  the pack to write\n"
 "  --calib TEXT       UTF-8 text file to calibrate on; its beginning is used. Without it the model\n"
-"                     writes a text itself, which takes longer and needs nothing\n"
-"  --windows N        windows of 512 tokens of it, 1 to 65536 (default 128). Memory grows with it:\n"
-"                     4 bytes x 512 x the model's width for each\n"
+"                     writes a text itself, which takes longer, needs nothing else, and up to\n"
+"                     2 GB of memory\n"
+"  --windows N        windows of 512 tokens of it, 1 to 65536 (default 128; 64 if the model\n"
+"                     writes it). Memory grows with it: 2 KB x the model's width for each\n"
 "  --threads N        1 to 64 (default: one for each CPU). The pack does not depend on it\n"
 "\n";
 

@@ -18,7 +18,7 @@
 enum { MAX_SEQS = 64 }; /* written together: beyond this the products gain nothing from size */
 
 /* Caches of all sequences written together. */
-#define KV_BYTES ((uint64_t)512 << 20)
+#define KV_BYTES ((uint64_t)768 << 20)
 /* Layers kept as floats between steps. A model that does not fit is de-quantised every step, which
  * takes about half of the time again. */
 #define KEEP_BYTES ((uint64_t)1 << 30)
