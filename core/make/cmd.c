@@ -8,11 +8,9 @@
 
 #include "core/err.h"
 #include "core/gemm.h"
-#include "core/gguf.h"
 #include "core/make/cmd_progress.h"
 #include "core/make/text.h"
 #include "core/mem.h"
-#include "core/pack.h"
 #include "core/pool.h"
 
 static void complain(const struct cmd_env *env, const char *text) {
@@ -179,15 +177,8 @@ void cmd_tools_fini(struct tools *t) {
     *t = (struct tools){0};
 }
 
-/* ---- values of packs, JSON
+/* ---- JSON
  * ---------------------------------------------------------------------------------------- */
-
-double cmd_unit_value(const struct pack *p, const char *key, uint32_t unit) {
-    const struct gguf_value *v;
-    if (gguf_get_array(pack_gguf(p), key, GGUF_F32, &v, NULL) < 0 || unit >= v->n)
-        return (double)NAN;
-    return gguf_elem_f64(v, unit);
-}
 
 void cmd_json_str(FILE *f, const char *s, size_t n) {
     fputc('"', f);

@@ -12,7 +12,7 @@
 
 struct cmd_progress;
 struct err;
-struct pack;
+struct gguf;
 
 enum cmd_exit {
     CMD_OK = 0,
@@ -70,9 +70,6 @@ int cmd_end(const struct cmd_env *env, int code);
 int cmd_tools_init(const struct cmd_env *env, uint32_t n_threads, struct tools *ret,
                    struct err *e) MUST_CHECK;
 void cmd_tools_fini(struct tools *t);
-
-/* Element `unit` of an f32 array in the pack's header; NaN if it was not measured. */
-double cmd_unit_value(const struct pack *p, const char *key, uint32_t unit);
 
 /* A string as JSON, quotes included; bytes that are not UTF-8 come out as U+FFFD. */
 void cmd_json_str(FILE *f, const char *s, size_t n);

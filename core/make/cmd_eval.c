@@ -205,8 +205,8 @@ static void json_units(const struct pack *p) {
         model_unit_name(pack_hparams(p), u, name, sizeof(name));
         printf("%s{\"name\":", u ? "," : "");
         cmd_json_str(stdout, name, strlen(name));
-        json_num("high_error", cmd_unit_value(p, "ebb.distortion.high.error", u), true);
-        json_num("full_error", cmd_unit_value(p, "ebb.distortion.full.error", u), true);
+        json_num("high_error", pack_score(p, "ebb.distortion.high.error", u), true);
+        json_num("full_error", pack_score(p, "ebb.distortion.full.error", u), true);
         putchar('}');
     }
 }

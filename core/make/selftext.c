@@ -231,7 +231,7 @@ static int write_seqs(struct writer *w, uint32_t first, uint32_t window, uint32_
             if (w->pos == 0 && (first + i) % 4 >= 2) w->ids[i] = random_word(w, i);
             ids[(size_t)(first + i) * window + w->pos + 1] = w->ids[i];
         }
-        progress_tell(&w->t->progress, "writing a calibration text",
+        progress_tell(&w->t->progress, "writing a text",
                       (uint64_t)first * window + (uint64_t)(w->pos + 2) * w->n_seqs,
                       (uint64_t)n_windows * window, "tokens");
     }
@@ -257,7 +257,7 @@ static int writer_init(struct writer *w, struct tools *t, const struct gguf *g,
     w->n_seqs = (uint32_t)MAX((uint64_t)1, MIN(fits, (uint64_t)MIN(n_windows, (uint32_t)MAX_SEQS)));
     bind(w, NULL, w->n_seqs);
     w->data = mem_alloc(t->mem, MEM_PACKER, w->bytes);
-    if (!w->data) r = err_set(e, -ENOMEM, "no memory to write a calibration text");
+    if (!w->data) r = err_set(e, -ENOMEM, "no memory to write a text");
     for (uint32_t i = 0; r == 0 && i < w->n_seqs; i++)
         r = kv_create(t->mem, w->h, window, &w->kv[i], e);
     if (r < 0) {

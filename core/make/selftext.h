@@ -1,4 +1,4 @@
-/* Calibration text that the model writes itself, so that nothing need be had but the model.
+/* Text that the model writes itself, to calibrate or to judge, so that nothing need be had but it.
  *
  * Sequences are sampled together at temperature 1 by the f32 source (keys and values as fp16),
  * from the tokens that documents begin with, half of them followed by a random word so that the
