@@ -20,6 +20,7 @@ void kern_init(struct kern_ops *ops, unsigned flags) {
         .silu_mul = kern_silu_mul_ref,
         .to_f16 = kern_to_f16_ref,
         .log_softmax = kern_log_softmax_ref,
+        .group_cost = kern_group_cost_ref,
     };
 #if defined(__x86_64__)
     kern_init_x86(ops, flags);

@@ -79,6 +79,13 @@ typedef void kern_to_f16_fn(const float *x, uint32_t n, uint16_t *ret);
  * for |x| <= 64, and in proportion to the largest |x| beyond. n >= 1. */
 typedef float kern_log_softmax_fn(float *x, uint32_t n);
 
+/* For the packer: the cost of a group of 32 weights read with scale s > 0 and offset o,
+ *   sum weights[i] * (h[i]^2 + full_counts * f[i]^2)
+ * with h, f the errors of the high and of the full reading on their nearest codes. Exact: every
+ * variant returns the same float. */
+typedef float kern_group_cost_fn(const float *w, const float *weights, float s, float o,
+                                 float full_counts);
+
 struct kern_ops {
     const char
         *name; /* of the best variant in use: "ref", "avx2", "avx512vnni", "neon", "dotprod" */
@@ -92,6 +99,7 @@ struct kern_ops {
     kern_silu_mul_fn *silu_mul;
     kern_to_f16_fn *to_f16;
     kern_log_softmax_fn *log_softmax;
+    kern_group_cost_fn *group_cost;
 };
 
 enum kern_cpu_flag {

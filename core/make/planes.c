@@ -43,21 +43,14 @@ static inline float low_code(float rest) {
     return clamp(rest * 8.0f, -8.0f, 7.0f) + ROUND - ROUND + 8.0f;
 }
 
-float planes_group_cost(const float *w, const float *weights, float s, float o) {
-    float inv = s > 0.0f ? 1.0f / s : 0.0f;
-    float unit = s > 0.0f ? s : 1.0f;
+float planes_group_cost(const struct kern_ops *ops, const float *w, const float *weights, float s,
+                        float o) {
+    if (s > 0.0f) return ops->group_cost(w, weights, s, o, PLANES_FULL_COUNTS);
     /* Without a scale every code reads as the offset: the whole distance is the error, twice. */
-    float back = s > 0.0f ? 1.0f : 0.0f;
-    float sum[8] = {0};
-    for (unsigned i = 0; i < PLANE_GROUP; i += 8)
-        for (unsigned j = 0; j < 8; j++) {
-            float q = s > 0.0f ? (w[i + j] - o) * inv : w[i + j] - o;
-            float rest = q - back * high_code(q);
-            float left = rest - back * (low_code(rest) - 8.0f) * 0.125f;
-            sum[j] += weights[i + j] * (rest * rest + PLANES_FULL_COUNTS * left * left);
-        }
-    float all = ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
-    return all * unit * unit;
+    float sum = 0.0f;
+    for (unsigned i = 0; i < PLANE_GROUP; i++)
+        sum += weights[i] * (1.0f + PLANES_FULL_COUNTS) * (w[i] - o) * (w[i] - o);
+    return sum;
 }
 
 /* ---- scales of a row ---------------------------------------------------------------------------
@@ -71,7 +64,8 @@ struct fit {
     float cost;
 };
 
-static void clip_search(const float *w, const float *weights, struct fit *f) {
+static void clip_search(const struct kern_ops *ops, const float *w, const float *weights,
+                        struct fit *f) {
     float lo = 0.0f, hi = 0.0f; /* zero is always inside: mins are stored as -M * mn <= 0 */
     for (unsigned i = 0; i < PLANE_GROUP; i++) {
         lo = w[i] < lo ? w[i] : lo;
@@ -89,7 +83,7 @@ static void clip_search(const float *w, const float *weights, struct fit *f) {
             float o = lo + CLIP_NOTCH * (float)a * range;
             o = o < 0.0f ? o : 0.0f;
             float s = (hi - CLIP_NOTCH * (float)b * range - o) / CODE_MAX;
-            float c = planes_group_cost(w, weights, s, o);
+            float c = planes_group_cost(ops, w, weights, s, o);
             if (c < best) {
                 best = c;
                 f->s = s;
@@ -113,10 +107,10 @@ static uint8_t to_code(float x, float unit) {
     return (uint8_t)(clamp(x / unit, 0.0f, (float)SCALE_MAX) + 0.5f);
 }
 
-static void try_codes(const float *w, const float *weights, float D, float M, int sc, int mn,
-                      struct fit *f) {
+static void try_codes(const struct kern_ops *ops, const float *w, const float *weights, float D,
+                      float M, int sc, int mn, struct fit *f) {
     if (sc < 0 || sc > SCALE_MAX || mn < 0 || mn > SCALE_MAX) return;
-    float c = planes_group_cost(w, weights, D * (float)sc, -M * (float)mn);
+    float c = planes_group_cost(ops, w, weights, D * (float)sc, -M * (float)mn);
     if (c < f->cost) {
         f->cost = c;
         f->sc = (uint8_t)sc;
@@ -126,13 +120,14 @@ static void try_codes(const float *w, const float *weights, float D, float M, in
 
 /* Downhill over the codes as stored, with strides of 4, 2 and 1: the clip search's grid is coarser
  * than the codes'. */
-static void descend(const float *w, const float *weights, float D, float M, struct fit *f) {
+static void descend(const struct kern_ops *ops, const float *w, const float *weights, float D,
+                    float M, struct fit *f) {
     for (int stride = 4; stride >= 1; stride /= 2)
         for (unsigned round = 0; round < DESCENT_ROUNDS; round++) {
             int sc = f->sc, mn = f->mn;
             for (int a = -stride; a <= stride; a += stride)
                 for (int b = -stride; b <= stride; b += stride)
-                    if (a != 0 || b != 0) try_codes(w, weights, D, M, sc + a, mn + b, f);
+                    if (a != 0 || b != 0) try_codes(ops, w, weights, D, M, sc + a, mn + b, f);
             if (sc == f->sc && mn == f->mn) break;
         }
 }
@@ -159,8 +154,8 @@ static void start_row(const struct kern_ops *ops, const float *w, const float *w
         struct fit *f = &fits[g];
         const float *x = w + g * PLANE_GROUP, *wt = weights + g * PLANE_GROUP;
         f->cost = INFINITY;
-        try_codes(x, wt, ret->D, ret->M, to_code(f->s, ret->D), to_code(f->m, ret->M), f);
-        try_codes(x, wt, ret->D, ret->M, to_code(f->s0, ret->D), to_code(f->m0, ret->M), f);
+        try_codes(ops, x, wt, ret->D, ret->M, to_code(f->s, ret->D), to_code(f->m, ret->M), f);
+        try_codes(ops, x, wt, ret->D, ret->M, to_code(f->s0, ret->D), to_code(f->m0, ret->M), f);
         ret->cost += f->cost;
     }
 }
@@ -171,12 +166,12 @@ static void fit_row(const struct kern_ops *ops, const float *w, const float *wei
                     uint32_t n_groups, struct fit *fits, struct row_fit *ret) {
     struct row_fit whole;
     for (uint32_t g = 0; g < n_groups; g++)
-        clip_search(w + g * PLANE_GROUP, weights + g * PLANE_GROUP, &fits[g]);
+        clip_search(ops, w + g * PLANE_GROUP, weights + g * PLANE_GROUP, &fits[g]);
     start_row(ops, w, weights, n_groups, false, fits, &whole);
     start_row(ops, w, weights, n_groups, true, fits, ret);
     if (whole.cost < ret->cost) start_row(ops, w, weights, n_groups, false, fits, ret);
     for (uint32_t g = 0; g < n_groups; g++)
-        descend(w + g * PLANE_GROUP, weights + g * PLANE_GROUP, ret->D, ret->M, &fits[g]);
+        descend(ops, w + g * PLANE_GROUP, weights + g * PLANE_GROUP, ret->D, ret->M, &fits[g]);
 }
 
 /* ---- codes --------------------------------------------------------------------------------------

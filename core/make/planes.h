@@ -56,6 +56,7 @@ int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops
 /* The search's own measure of one group: sum over i < 32 of weights[i] * (error of the high
  * reading ^2 + PLANES_FULL_COUNTS * error of the full reading ^2), for scale s and offset o <= 0.
  */
-float planes_group_cost(const float *w, const float *weights, float s, float o);
+float planes_group_cost(const struct kern_ops *ops, const float *w, const float *weights, float s,
+                        float o);
 
 #endif

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 
 kern_attn_fn kern_attn_avx2;
+kern_group_cost_fn kern_group_cost_avx2;
 kern_log_softmax_fn kern_log_softmax_avx2;
 kern_mul_fn kern_gemm_full_avx2;
 kern_mul_fn kern_gemm_high_avx2;

@@ -75,6 +75,7 @@ void test_mul_catches_bad(void);
 void test_row(void);
 void test_quant_acts(void);
 void test_rmsnorm(void);
+void test_group_cost(void);
 void test_rope(void);
 void test_attn(void);
 void test_silu_mul(void);

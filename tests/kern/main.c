@@ -83,6 +83,7 @@ int main(int argc, char **argv) {
         {"row", test_row},
         {"quant_acts", test_quant_acts},
         {"rmsnorm", test_rmsnorm},
+        {"group_cost", test_group_cost},
         {"rope", test_rope},
         {"attn", test_attn},
         {"silu_mul", test_silu_mul},

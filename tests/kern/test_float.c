@@ -153,6 +153,36 @@ void test_rmsnorm(void) {
     guarded_free(&out);
 }
 
+void test_group_cost(void) {
+    uint64_t rng = t_seed();
+    struct guarded in = {0}, weight = {0};
+    struct kern_ops ref, ops;
+    kern_init(&ref, 0);
+    for (int f = 0; f < FILL_COUNT; f++)
+        for (int k = 0; k < 200; k++) {
+            enum edge edge = k & 1 ? EDGE_BEGIN : EDGE_END;
+            float *w = guarded_get(&in, 32 * 4, 4, edge);
+            float *c = guarded_get(&weight, 32 * 4, 4, edge);
+            fill_floats(w, 32, f, f == FILL_ALTERNATING ? 1e7f : 4, &rng);
+            for (int i = 0; i < 32; i++) c[i] = (float)rand_below(&rng, 1000) / 100;
+            float s = (float)(1 + rand_below(&rng, 3000)) / 2000, o = -s * (float)(k % 19);
+            float cost = ref.group_cost(w, c, s, o, 4.0f);
+            double plain = 0;
+            for (int i = 0; i < 32; i++) {
+                double q = ((double)w[i] - (double)o) / (double)s;
+                double h = q - rint(fmin(fmax(q, 0), 15));
+                double l = h - rint(fmin(fmax(8 * h, -8), 7)) / 8;
+                plain += (double)c[i] * (h * h + 4 * l * l) * (double)s * (double)s;
+            }
+            /* A quotient beside a tie may round to either side, which costs the same. */
+            CHECK_NEAR(cost, plain, 1e-3 * plain + 1e-7);
+            for (unsigned i = 0; variant_next(&i, &ops);)
+                CHECK(ops.group_cost(w, c, s, o, 4.0f) == cost);
+        }
+    guarded_free(&in);
+    guarded_free(&weight);
+}
+
 void test_rope(void) {
     static const uint32_t dims[][2] = {{64, 64}, {64, 32}, {128, 128}, {80, 20}, {80, 80},
                                        {8, 2},   {16, 6},  {96, 14},   {8, 8}};
