@@ -13,6 +13,10 @@ void gemm_init(void) {
     openblas_set_num_threads(1);
 }
 
+const char *gemm_cpu_name(void) {
+    return openblas_get_corename();
+}
+
 static blasint to_int(size_t n) {
     ASSERT(n <= INT_MAX);
     return (blasint)n;

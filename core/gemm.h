@@ -12,6 +12,8 @@ struct pool;
 
 /* Once, before the first product: keeps the library from making threads. */
 void gemm_init(void);
+/* What kind of CPU the library computes for: sums may differ in their last bits between two. */
+const char *gemm_cpu_name(void);
 
 /* c[m][n] = sum over k of a[m][k] * b[n][k], distances between rows in floats. Thread: any. */
 void gemm_nt(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,

@@ -97,6 +97,13 @@ static int check_scores(const struct pack *p, struct err *e) {
     return 0;
 }
 
+static int check_fallback(const struct pack *p, struct err *e) {
+    const struct gguf_value *v = gguf_find(p->g, "ebb.fallback");
+    if (v && (v->type != GGUF_ARRAY || v->elem != GGUF_U32 || v->n != model_n_units(&p->h)))
+        return err_set(e, -EBADMSG, "key ebb.fallback is not one u32 a unit");
+    return 0;
+}
+
 static void make_name(struct pack *p) {
     struct gguf_str s;
     size_t n = 0;
@@ -277,6 +284,7 @@ static int read_header(struct pack *p, struct err *e) {
     r = read_extents(p, e);
     if (r < 0) return r;
     r = check_scores(p, e);
+    if (r == 0) r = check_fallback(p, e);
     if (r < 0) return r;
     make_name(p);
     return read_ladders(p, e);
@@ -361,6 +369,11 @@ double pack_score(const struct pack *p, const char *key, uint32_t unit) {
     /* As long as there are units: checked by pack_open(). */
     if (gguf_get_array(p->g, key, GGUF_F32, &v, NULL) < 0 || unit >= v->n) return (double)NAN;
     return gguf_elem_f64(v, unit);
+}
+
+uint32_t pack_fallback(const struct pack *p, uint32_t unit) {
+    const struct gguf_value *v = gguf_find(p->g, "ebb.fallback");
+    return v && unit < v->n ? (uint32_t)gguf_elem_u64(v, unit) : 0;
 }
 
 size_t pack_n_ladders(const struct pack *p) {

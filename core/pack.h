@@ -9,16 +9,17 @@
  *   ebb.units u32                 n_layers + 1
  *   ebb.source.sha256 str, ebb.source.name str
  *   ebb.calibration str           text hash and options, one line
- *   ebb.extents.xxh3 [u64]        XXH3-64 of each tensor's bytes (padding included), tensor order
- *   ebb.importance.<score> [f32]  per unit (lsaq, ...); higher = matters more
- *   ebb.distortion.<rung>.kl, .jaccard [f32]  per unit, where measured
- *   ebb.distortion.<rung>.error [f32]  per unit: E|(w - q) x|^2 / E|w x|^2 of its matrices on the
- *                                 calibration text, full and high
- *   ebb.ladders [str]             names; for each: ebb.ladder.<name>.unit [u32], .from [u8],
- *                                 .to [u8] (enum rung), .bytes [u64], .cost [f32]
- *   ebb.pad [u8]                  zeros that make the header end where the data begins
- *   ebb.header.xxh3 u64           last key: XXH3-64 of bytes 0 .. data section with these 8 bytes 0
- * So every byte of the file is under a checksum.
+ *   ebb.method str                how the codes were found: "feedback", or "fast" (clip search
+ * only) ebb.fallback [u32]            per unit, bit m for matrix m (enum model_mat): clip search
+ * only, as its inputs allowed no feedback; absent: none ebb.extents.xxh3 [u64]        XXH3-64 of
+ * each tensor's bytes (padding included), tensor order ebb.importance.<score> [f32]  per unit
+ * (lsaq, ...); higher = matters more ebb.distortion.<rung>.kl, .jaccard [f32]  per unit, where
+ * measured ebb.distortion.<rung>.error [f32]  per unit: E|(w - q) x|^2 / E|w x|^2 of its matrices
+ * on the calibration text, full and high ebb.ladders [str]             names; for each:
+ * ebb.ladder.<name>.unit [u32], .from [u8], .to [u8] (enum rung), .bytes [u64], .cost [f32] ebb.pad
+ * [u8]                  zeros that make the header end where the data begins ebb.header.xxh3 u64
+ * last key: XXH3-64 of bytes 0 .. data section with these 8 bytes 0 So every byte of the file is
+ * under a checksum.
  *
  * An extent of planes begins with a directory: 8 bytes "EBBPLANE", u32 n_mats, u32 0, then per
  * matrix 64 bytes: u32 mat (enum model_mat), u32 n_out, u32 n_in, u32 0, u64 offset of rows,
@@ -78,6 +79,8 @@ uint64_t pack_unit_bytes(const struct pack *p, uint32_t unit, enum rung rung);
 
 /* An ebb.importance or ebb.distortion number of a unit; NaN if it was not measured. */
 double pack_score(const struct pack *p, const char *key, uint32_t unit);
+/* The matrices of a unit that ebb.fallback names: bit m for matrix m. */
+uint32_t pack_fallback(const struct pack *p, uint32_t unit);
 
 size_t pack_n_ladders(const struct pack *p);
 const struct ladder *pack_ladder_at(const struct pack *p, size_t i);

@@ -33,22 +33,34 @@ static bool is_temp_of(const char *name, const char *base) {
     return *digits != '\0' && strspn(digits, "0123456789") == strlen(digits);
 }
 
-/* A temporary file of our name: its writer lives (-EBUSY) or it goes. */
-static int clear_one(struct pack_temp *t, const char *name, struct err *e) {
-    int fd = openat(t->dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+/* A locked file is ours from now on, under our own name. */
+static int adopt_one(struct pack_temp *t, const char *name, int fd, struct err *e) {
+    if (renameat(t->dir_fd, name, t->dir_fd, t->temp) < 0)
+        return err_sys(e, -errno, "cannot take over %s", name);
+    t->fd = fd;
+    return 0;
+}
+
+/* A temporary file of our name: its writer lives (-EBUSY), or it goes, or it is the one to adopt.
+ */
+static int clear_one(struct pack_temp *t, const char *name, bool is_adopting, struct err *e) {
+    struct stat st;
+    int fd = openat(t->dir_fd, name, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) return 0;
     if (fd < 0) return err_sys(e, -errno, "cannot look at %s, left beside it", name);
     int r = 0;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         r = errno == EWOULDBLOCK ? err_set(e, -EBUSY, "another writer is at work on it (%s)", name)
                                  : err_sys(e, -errno, "cannot lock %s", name);
+    else if (is_adopting && t->fd < 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        r = adopt_one(t, name, fd, e);
     else if (unlinkat(t->dir_fd, name, 0) < 0 && errno != ENOENT)
         r = err_sys(e, -errno, "cannot remove %s, left by a dead writer", name);
-    close(fd);
+    if (fd != t->fd) close(fd);
     return r;
 }
 
-static int clear_stale(struct pack_temp *t, struct err *e) {
+static int clear_stale(struct pack_temp *t, bool is_adopting, struct err *e) {
     /* A description of its own: reading moves an offset, and closing drops no lock of dir_fd. */
     int fd = openat(t->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -58,8 +70,11 @@ static int clear_stale(struct pack_temp *t, struct err *e) {
         return r;
     }
     int r = 0;
-    for (struct dirent *x; r == 0 && (x = readdir(d));)
-        if (is_temp_of(x->d_name, t->base)) r = clear_one(t, x->d_name, e);
+    for (struct dirent *x; r == 0 && (x = readdir(d));) {
+        if (!is_temp_of(x->d_name, t->base)) continue;
+        if (t->fd >= 0 && strcmp(x->d_name, t->temp) == 0) continue; /* it has been adopted */
+        r = clear_one(t, x->d_name, is_adopting, e);
+    }
     closedir(d);
     return r;
 }
@@ -94,7 +109,7 @@ static int open_folder(struct pack_temp *t, struct err *e) {
     return r;
 }
 
-int pack_temp_create(const char *path, struct pack_temp **ret, struct err *e) {
+static int start(const char *path, bool is_adopting, struct pack_temp **ret, struct err *e) {
     struct pack_temp *t = calloc(1, sizeof(*t));
     if (!t) return err_set(e, -ENOMEM, "%s: no memory", path);
     t->dir_fd = t->fd = -1;
@@ -105,8 +120,9 @@ int pack_temp_create(const char *path, struct pack_temp **ret, struct err *e) {
         r = err_sys(e, -errno, "cannot lock its folder");
         goto out;
     }
-    r = clear_stale(t, e);
-    if (r == 0) r = make_file(t, e);
+    r = clear_stale(t, is_adopting, e);
+    if (r == 0 && !is_adopting) r = make_file(t, e);
+    if (r == 0 && t->fd < 0) r = err_set(e, -ENOENT, "no dead writer left a file to go on with");
     flock(t->dir_fd, LOCK_UN);
 out:
     if (r < 0) {
@@ -116,6 +132,14 @@ out:
         *ret = t;
     }
     return r;
+}
+
+int pack_temp_create(const char *path, struct pack_temp **ret, struct err *e) {
+    return start(path, false, ret, e);
+}
+
+int pack_temp_adopt(const char *path, struct pack_temp **ret, struct err *e) {
+    return start(path, true, ret, e);
 }
 
 void pack_temp_destroy(struct pack_temp *t) {
@@ -142,6 +166,23 @@ int pack_temp_write(struct pack_temp *t, uint64_t at, const void *data, size_t n
         p += put;
         at += (uint64_t)put;
         n -= (size_t)put;
+    }
+    return 0;
+}
+
+int pack_temp_read(struct pack_temp *t, uint64_t at, void *data, size_t n, struct err *e) {
+    uint8_t *p = data;
+    if (at > INT64_MAX || n > (uint64_t)INT64_MAX - at)
+        return err_set(e, -EINVAL, "%s: byte %" PRIu64 " is beyond what a file can hold", t->path,
+                       at);
+    while (n > 0) {
+        ssize_t got = pread(t->fd, p, n, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return err_sys(e, -errno, "%s: cannot read at byte %" PRIu64, t->path, at);
+        if (got == 0) return err_set(e, -EBADMSG, "%s: it ends at byte %" PRIu64, t->path, at);
+        p += got;
+        at += (uint64_t)got;
+        n -= (size_t)got;
     }
     return 0;
 }

@@ -18,9 +18,10 @@
 
 enum {
     MAX_TEXT = 4096, /* of a string in pack_meta */
-    /* What the header may hold per unit: 24 scores, and 6 ladders of 3 steps of 18 bytes. */
+    /* What the header may hold per unit: 24 scores or masks, and 6 ladders of 3 steps of 18 bytes.
+     */
     UNIT_META_BYTES = 24 * 4 + 6 * 3 * 18,
-    FIXED_META_BYTES = 13 << 10, /* two strings of MAX_TEXT, key names */
+    FIXED_META_BYTES = 17 << 10, /* three strings of MAX_TEXT, key names */
 };
 
 struct pack_writer {
@@ -178,8 +179,8 @@ static int plan_header(struct pack_writer *w, struct err *e) {
     return 0;
 }
 
-int pack_writer_create(const char *path, const struct gguf *src, const struct model_hparams *h,
-                       struct pack_writer **ret, struct err *e) {
+static int start(const char *path, const struct gguf *src, const struct model_hparams *h,
+                 bool is_resumed, struct pack_writer **ret, struct err *e) {
     struct pack_writer *w = calloc(1, sizeof(*w));
     if (!w) return err_set(e, -ENOMEM, "%s: no memory", path);
     w->src = src;
@@ -196,13 +197,23 @@ int pack_writer_create(const char *path, const struct gguf *src, const struct mo
     plan_extents(w);
     r = plan_header(w, e);
     if (r < 0) goto out;
-    r = pack_temp_create(path, &w->temp, e);
+    r = is_resumed ? pack_temp_adopt(path, &w->temp, e) : pack_temp_create(path, &w->temp, e);
     if (r < 0) goto out;
     *ret = w;
     w = NULL;
 out:
     pack_writer_destroy(w);
     return r;
+}
+
+int pack_writer_create(const char *path, const struct gguf *src, const struct model_hparams *h,
+                       struct pack_writer **ret, struct err *e) {
+    return start(path, src, h, false, ret, e);
+}
+
+int pack_writer_resume(const char *path, const struct gguf *src, const struct model_hparams *h,
+                       struct pack_writer **ret, struct err *e) {
+    return start(path, src, h, true, ret, e);
 }
 
 void pack_writer_destroy(struct pack_writer *w) {
@@ -226,6 +237,12 @@ static uint64_t natural_bytes(const struct pack_writer *w, const struct pack_ext
     return x->bytes;
 }
 
+static size_t find(const struct pack_writer *w, enum pack_part part, uint32_t unit) {
+    size_t i = 0;
+    while (i < w->n_extents && (w->extents[i].part != part || w->extents[i].unit != unit)) i++;
+    return i;
+}
+
 /* A pack that would not bind later is not written now. */
 static int check_planes(const struct pack_writer *w, const struct pack_extent *x, const void *data,
                         struct err *e) {
@@ -241,8 +258,7 @@ static int check_planes(const struct pack_writer *w, const struct pack_extent *x
 int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit, const void *data,
                        uint64_t bytes, struct err *e) {
     static const uint8_t zeros[4096];
-    size_t i = 0;
-    while (i < w->n_extents && (w->extents[i].part != part || w->extents[i].unit != unit)) i++;
+    size_t i = find(w, part, unit);
     if (i == w->n_extents || w->is_finished)
         return err_set(e, -EINVAL, "the pack has no such extent to write");
     struct pack_extent *x = &w->extents[i];
@@ -268,6 +284,35 @@ int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit
     return 0;
 }
 
+int pack_writer_keep(struct pack_writer *w, enum pack_part part, uint32_t unit, uint64_t xxh3,
+                     struct err *e) {
+    size_t i = find(w, part, unit);
+    if (i == w->n_extents || w->is_written[i])
+        return err_set(e, -EINVAL, "the pack has no such extent to keep");
+    struct pack_extent *x = &w->extents[i];
+    void *data = malloc((size_t)x->bytes);
+    if (!data) return err_set(e, -ENOMEM, "%s: no memory to read it back", x->name);
+    int r = pack_temp_read(w->temp, w->data_offset + x->offset, data, (size_t)x->bytes, e);
+    if (r == 0 && XXH3_64bits(data, (size_t)x->bytes) != xxh3)
+        r = err_set(e, -EBADMSG, "%s: the unfinished pack holds other bytes than were noted",
+                    x->name);
+    free(data);
+    if (r < 0) return r;
+    x->xxh3 = xxh3;
+    w->is_written[i] = true;
+    return 0;
+}
+
+int pack_writer_sync(struct pack_writer *w, struct err *e) {
+    return pack_temp_sync(w->temp, e);
+}
+
+uint64_t pack_writer_xxh3(const struct pack_writer *w, enum pack_part part, uint32_t unit) {
+    size_t i = find(w, part, unit);
+    ASSERT(i < w->n_extents && w->is_written[i]);
+    return w->extents[i].xxh3;
+}
+
 /* --- Header ----------------------------------------------------------------------------------- */
 
 static int check_meta(const struct pack_writer *w, const struct pack_meta *m, struct err *e) {
@@ -276,7 +321,7 @@ static int check_meta(const struct pack_writer *w, const struct pack_meta *m, st
             return err_set(e, -EINVAL, "extent %s was not written", w->extents[i].name);
     if (strlen(m->source_sha256) != 64 || strspn(m->source_sha256, "0123456789abcdef") != 64)
         return err_set(e, -EINVAL, "the source's SHA-256 is not 64 hex digits");
-    const char *texts[] = {m->source_name, m->calibration};
+    const char *texts[] = {m->source_name, m->calibration, m->method ? m->method : ""};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         if (strlen(texts[i]) > MAX_TEXT || strpbrk(texts[i], "\r\n"))
             return err_set(e, -EINVAL, "a text for the header is longer than %d bytes or one line",
@@ -321,6 +366,11 @@ static void put_ours(struct out *o, const struct pack_writer *w, const struct pa
     put_key_text(o, "ebb.source.sha256", m->source_sha256);
     put_key_text(o, "ebb.source.name", m->source_name);
     put_key_text(o, "ebb.calibration", m->calibration);
+    if (m->method) put_key_text(o, "ebb.method", m->method);
+    if (m->fallback) {
+        put_key_array(o, "ebb.fallback", GGUF_U32, model_n_units(&w->h));
+        for (uint32_t u = 0; u < model_n_units(&w->h); u++) put_u32(o, m->fallback[u]);
+    }
     put_key_array(o, "ebb.extents.xxh3", GGUF_U64, w->n_extents);
     for (size_t i = 0; i < w->n_extents; i++) put_u64(o, w->extents[i].xxh3);
     for (size_t i = 0; i < m->n_scores; i++) {

@@ -31,6 +31,8 @@ struct pack_meta {
     size_t n_scores;
     const struct pack_ladder_in *ladders;
     size_t n_ladders;
+    const char *method;       /* "feedback", "fast"; NULL: not told */
+    const uint32_t *fallback; /* [n_units] as pack_fallback(); NULL: none */
 };
 
 /* Creates `path`.tmp.<pid> (removing stale ones of dead writers) under a lock on it, so that a
@@ -39,6 +41,16 @@ struct pack_meta {
  * later as -ENOSPC; a limit on file size as -EFBIG, if the program ignores SIGXFSZ. */
 int pack_writer_create(const char *path, const struct gguf *src, const struct model_hparams *h,
                        struct pack_writer **ret, struct err *e) MUST_CHECK;
+/* As above, but goes on in the file that a dead writer of `path` left. -ENOENT if there is none. */
+int pack_writer_resume(const char *path, const struct gguf *src, const struct model_hparams *h,
+                       struct pack_writer **ret, struct err *e) MUST_CHECK;
+/* After pack_writer_resume(): the extent of planes that the dead writer wrote is kept. Reads it.
+ * 0, -EBADMSG (it is not what had this checksum) or the system's error. */
+int pack_writer_keep(struct pack_writer *w, enum pack_part part, uint32_t unit, uint64_t xxh3,
+                     struct err *e) MUST_CHECK;
+/* Extents written so far to the disk; then their checksums may be noted, for a later keep. */
+int pack_writer_sync(struct pack_writer *w, struct err *e) MUST_CHECK;
+uint64_t pack_writer_xxh3(const struct pack_writer *w, enum pack_part part, uint32_t unit);
 /* Writes one whole extent (bytes as pack_unit_layout() or, for CORE and EMBD, the natural size;
  * padding is added). Each extent exactly once. 0, -EINVAL or the system's error. */
 int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit, const void *data,

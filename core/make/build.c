@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +12,15 @@
 #include <sha2.h>
 
 #include "core/err.h"
+#include "core/gemm.h"
 #include "core/gguf.h"
 #include "core/make/calib.h"
+#include "core/make/calibtext.h"
 #include "core/make/feedback.h"
 #include "core/make/importance.h"
 #include "core/make/planes.h"
-#include "core/make/selftext.h"
+#include "core/make/resume.h"
 #include "core/make/source.h"
-#include "core/make/text.h"
 #include "core/make/tools.h"
 #include "core/mem.h"
 #include "core/pack.h"
@@ -28,19 +30,28 @@
 enum { HEAD_ROWS = 4096 }; /* of the output matrix, as floats at a time; a multiple of 8 */
 #define MAX_HALF 65504.0f  /* largest finite fp16 */
 
+/* Layers between two saves, unless the options say: at most SAVE_LAYERS, and each one from
+ * SAVE_WIDTH on. A save writes 4 * width bytes for each token and a layer takes some 60 * width^2
+ * operations: wide models save often at little cost, and it is their layers that take long. */
+enum { SAVE_LAYERS = 4, SAVE_WIDTH = 2048 };
+
 struct build {
     struct tools *t;            /* borrowed */
     const struct build_opts *o; /* borrowed */
     struct gguf *gguf;          /* owned, as is everything below */
     struct tok *tok;
     struct source *source;
-    struct text text;
+    struct calibtext_opts text_opts;
+    struct calibtext text;
     struct calib *calib;
     struct pack_writer *writer;
+    struct resume *resume;         /* the state of an interrupted build, or NULL */
+    struct resume_unit *units;     /* [n_units] */
     const struct model_hparams *h; /* the source's */
-    struct planes_stats *stats;    /* [n_units] */
+    struct resume_field fields[RESUME_MAX_FIELDS];
+    size_t n_fields;
+    uint32_t n_resumed; /* layers */
     char sha256[SHA256_DIGEST_STRING_LENGTH];
-    char calibration[256];
 };
 
 static const char *base_name(const char *path) {
@@ -74,27 +85,6 @@ static int hash_source(struct build *b, struct err *e) {
     free(buf);
     if (r == 0) SHA256End(&ctx, b->sha256);
     return r;
-}
-
-static int get_text(struct build *b, struct err *e) {
-    const struct build_opts *o = b->o;
-    int r;
-    if (o->calib) {
-        r = text_read(b->tok, o->calib, o->n_windows, BUILD_WINDOW, &b->text, e);
-        if (r < 0) err_prefix(e, "calibration text");
-    } else {
-        r = selftext_write(b->t, b->gguf, b->tok, o->n_windows, BUILD_WINDOW, SELFTEXT_SEED,
-                           &b->text, e);
-    }
-    if (r < 0) return r;
-    snprintf(b->calibration, sizeof(b->calibration),
-             "text=%.100s windows=%u window=%u ids-xxh3=%016" PRIx64,
-             o->calib ? base_name(o->calib) : "self", b->text.n_windows, b->text.window,
-             b->text.xxh3);
-    /* The line is read by people and by line-based tools: a strange file name must not break it. */
-    for (char *c = b->calibration; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
-    return 0;
 }
 
 /* ---- units to extents --------------------------------------------------------------------------
@@ -142,40 +132,42 @@ static int unit_rows(struct build *b, uint32_t unit, struct unit_buf *u, enum mo
         .low = u->low_data + lo->codes + at * PLANE_TILE_BYTES,
     };
     int r = planes_quantise(b->t->mem, b->t->pool, &b->t->ops, w, n_rows, hi->n_in, in, &dst,
-                            &b->stats[unit], e);
+                            &b->units[unit].stats, e);
     if (r < 0) err_prefix(e, "%s", model_mat_name(mat));
     return r;
 }
 
 static int unit_write(struct build *b, const struct unit_buf *u, uint32_t unit, struct err *e) {
     int r = pack_writer_extent(b->writer, PACK_HIGH, unit, u->high_data, u->high_bytes, e);
+    if (r == 0) r = pack_writer_extent(b->writer, PACK_LOW, unit, u->low_data, u->low_bytes, e);
     if (r < 0) return r;
-    return pack_writer_extent(b->writer, PACK_LOW, unit, u->low_data, u->low_bytes, e);
+    b->units[unit].high = pack_writer_xxh3(b->writer, PACK_HIGH, unit);
+    b->units[unit].low = pack_writer_xxh3(b->writer, PACK_LOW, unit);
+    return 0;
 }
 
 /* What is known of some inputs: their energy and, unless it cannot be had, error feedback. */
 struct known {
     struct planes_inputs in;
     struct feedback *feedback; /* owned */
-    float *energy;             /* owned */
+    bool is_fallback;          /* it was wanted, and the moments are singular */
 };
 
 static void known_fini(struct known *k) {
     feedback_destroy(k->feedback);
-    free(k->energy);
     *k = (struct known){0};
 }
 
-static int known_init(struct build *b, const float *moments, uint32_t n, struct known *ret,
-                      struct err *e) {
-    *ret = (struct known){.energy = malloc(n * sizeof(*ret->energy))};
-    if (!ret->energy) return err_set(e, -ENOMEM, "no memory for the inputs' energies");
-    for (size_t i = 0; i < n; i++) ret->energy[i] = moments[i * n + i];
-    int r = feedback_create(b->t->mem, moments, n, &ret->feedback, e);
-    if (r == -EDOM) r = 0;
-    ret->in = (struct planes_inputs){.energy = ret->energy, .feedback = ret->feedback};
-    if (r < 0) known_fini(ret);
-    return r;
+/* moments: NULL in a fast build. `energy` is borrowed until known_fini(). */
+static int known_init(struct build *b, const float *moments, const float *energy, uint32_t n,
+                      struct known *ret, struct err *e) {
+    int r = 0;
+    *ret = (struct known){0};
+    if (moments) r = feedback_create(b->t->mem, moments, n, &ret->feedback, e);
+    if (r < 0 && r != -EDOM) return r;
+    ret->is_fallback = r == -EDOM;
+    ret->in = (struct planes_inputs){.energy = energy, .feedback = ret->feedback};
+    return 0;
 }
 
 static int build_layer(struct build *b, uint32_t layer, struct err *e) {
@@ -188,12 +180,15 @@ static int build_layer(struct build *b, uint32_t layer, struct err *e) {
     for (unsigned in = 0; r == 0 && in < SOURCE_INPUT_COUNT; in++) {
         struct known k;
         r = known_init(b, calib_moments(b->calib, (enum source_input)in),
+                       calib_energy(b->calib, (enum source_input)in),
                        source_input_width(b->h, (enum source_input)in), &k, e);
         if (r < 0) break;
-        for (uint32_t m = 0; r == 0 && m < MODEL_LAYER_MATS; m++)
-            if (source_input_of((enum model_mat)m) == in)
-                r = unit_rows(b, layer, &u, (enum model_mat)m, w->mats[m], 0, u.high[m].n_out,
-                              &k.in, e);
+        for (uint32_t m = 0; r == 0 && m < MODEL_LAYER_MATS; m++) {
+            if (source_input_of((enum model_mat)m) != in) continue;
+            b->units[layer].fallback |= (uint32_t)k.is_fallback << m;
+            r = unit_rows(b, layer, &u, (enum model_mat)m, w->mats[m], 0, u.high[m].n_out, &k.in,
+                          e);
+        }
         known_fini(&k);
     }
     if (r < 0) err_prefix(e, "layer %u", layer);
@@ -212,7 +207,10 @@ static int build_head(struct build *b, struct importance *im, struct err *e) {
     float *w = mem_alloc(b->t->mem, MEM_PACKER, block_bytes);
     if (!w) r = err_set(e, -ENOMEM, "no memory for rows of the head");
     struct known k = {0};
-    if (r == 0) r = known_init(b, calib_head_moments(b->calib), b->h->n_embd, &k, e);
+    if (r == 0)
+        r = known_init(b, calib_head_moments(b->calib), calib_head_energy(b->calib), b->h->n_embd,
+                       &k, e);
+    b->units[unit].fallback = (uint32_t)k.is_fallback << MODEL_HEAD;
     for (uint32_t row0 = 0; r == 0 && row0 < n_out; row0 += HEAD_ROWS) {
         uint32_t n = MIN(n_out - row0, (uint32_t)HEAD_ROWS);
         r = source_head_rows(b->source, row0, n, w, e);
@@ -254,41 +252,72 @@ static int build_embd(struct build *b, struct err *e) {
     return r;
 }
 
-static int finish(struct build *b, const struct importance *im, struct err *e) {
+/* What the header tells of the units. */
+struct told {
+    float *lsaq, *full, *high; /* owned by lsaq: [n_units] each */
+    uint32_t *fallback;        /* owned: [n_units] */
+    struct ladder_step *steps; /* owned: [n_units] */
+};
+
+static int told_init(struct told *t, const struct build *b, const struct importance *im,
+                     struct err *e) {
     uint32_t n_units = model_n_units(b->h);
-    float *v = calloc(3 * (size_t)n_units, sizeof(*v));
-    struct ladder_step *steps = calloc(n_units, sizeof(*steps));
-    int r;
-    if (!v || !steps) {
-        r = err_set(e, -ENOMEM, "no memory for the ladder");
-        goto out;
-    }
-    float *lsaq = v, *full = v + n_units, *high = full + n_units;
-    importance_lsaq(im, lsaq);
-    importance_ladder(b->h, lsaq, steps);
+    t->lsaq = calloc(3 * (size_t)n_units, sizeof(*t->lsaq));
+    t->fallback = calloc(n_units, sizeof(*t->fallback));
+    t->steps = calloc(n_units, sizeof(*t->steps));
+    if (!t->lsaq || !t->fallback || !t->steps)
+        return err_set(e, -ENOMEM, "no memory for the ladder");
+    t->full = t->lsaq + n_units;
+    t->high = t->full + n_units;
+    importance_lsaq(im, t->lsaq);
+    importance_ladder(b->h, t->lsaq, t->steps);
     for (uint32_t u = 0; u < n_units; u++) {
-        const struct planes_stats *s = &b->stats[u];
+        const struct planes_stats *s = &b->units[u].stats;
         /* What is never fed anything puts out nothing, and that rightly. */
-        full[u] = s->output > 0.0 ? (float)(s->full_error / s->output) : 0.0f;
-        high[u] = s->output > 0.0 ? (float)(s->high_error / s->output) : 0.0f;
+        t->full[u] = s->output > 0.0 ? (float)(s->full_error / s->output) : 0.0f;
+        t->high[u] = s->output > 0.0 ? (float)(s->high_error / s->output) : 0.0f;
+        t->fallback[u] = b->units[u].fallback;
     }
+    return 0;
+}
+
+static void told_fini(struct told *t) {
+    free(t->lsaq);
+    free(t->fallback);
+    free(t->steps);
+}
+
+static bool has_fallback(const struct build *b) {
+    for (uint32_t u = 0; u < model_n_units(b->h); u++)
+        if (b->units[u].fallback) return true;
+    return false;
+}
+
+static int finish(struct build *b, const struct importance *im, struct err *e) {
+    struct told t = {0};
+    int r = told_init(&t, b, im, e);
+    if (r < 0) goto out;
     const struct pack_score_in scores[] = {
-        {"ebb.importance.lsaq", lsaq},
-        {"ebb.distortion.full.error", full},
-        {"ebb.distortion.high.error", high},
+        {"ebb.importance.lsaq", t.lsaq},
+        {"ebb.distortion.full.error", t.full},
+        {"ebb.distortion.high.error", t.high},
     };
-    struct pack_ladder_in ladder = {"lsaq", steps, n_units};
-    struct pack_meta meta = {.source_sha256 = b->sha256,
-                             .source_name = base_name(b->o->source),
-                             .calibration = b->calibration,
-                             .scores = scores,
-                             .n_scores = ARRAY_LEN(scores),
-                             .ladders = &ladder,
-                             .n_ladders = 1};
+    struct pack_ladder_in ladder = {"lsaq", t.steps, model_n_units(b->h)};
+    struct pack_meta meta = {
+        .source_sha256 = b->sha256,
+        .source_name = base_name(b->o->source),
+        .calibration = b->text.description,
+        .method = b->o->is_fast ? "fast" : "feedback",
+        .fallback = has_fallback(b) ? t.fallback : NULL,
+        .scores = scores,
+        /* Without the full moments the errors are not known. */
+        .n_scores = b->o->is_fast ? 1 : ARRAY_LEN(scores),
+        .ladders = &ladder,
+        .n_ladders = 1,
+    };
     r = pack_writer_finish(b->writer, &meta, e);
 out:
-    free(v);
-    free(steps);
+    told_fini(&t);
     return r;
 }
 
@@ -302,8 +331,8 @@ static int open_source(struct build *b, struct err *e) {
         return r;
     }
     b->h = source_hparams(b->source);
-    b->stats = calloc(model_n_units(b->h), sizeof(*b->stats));
-    if (!b->stats) return err_set(e, -ENOMEM, "no memory for the units' errors");
+    b->units = calloc(model_n_units(b->h), sizeof(*b->units));
+    if (!b->units) return err_set(e, -ENOMEM, "no memory for the units' errors");
     if (tok_n_vocab(b->tok) > b->h->n_vocab)
         return err_set(e, -EBADMSG, "%s: the tokenizer has %u tokens, the model %u", b->o->source,
                        tok_n_vocab(b->tok), b->h->n_vocab);
@@ -315,14 +344,128 @@ static int write_core(struct build *b, struct err *e) {
                               pack_core_bytes(b->h), e);
 }
 
-static int build_units(struct build *b, struct err *e) {
-    struct importance *im = NULL;
-    int r = calib_create(b->t->mem, b->source, b->text.ids, b->text.n_windows, b->text.window,
+/* ---- interruptions ---------------------------------------------------------------------------
+ */
+
+static void set_field(struct build *b, const char *what, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void set_field(struct build *b, const char *what, const char *fmt, ...) {
+    ASSERT(b->n_fields < RESUME_MAX_FIELDS);
+    struct resume_field *f = &b->fields[b->n_fields++];
+    va_list ap;
+    f->what = what;
+    va_start(ap, fmt);
+    vsnprintf(f->value, sizeof(f->value), fmt, ap);
+    va_end(ap);
+}
+
+/* All that the pack's bytes depend on, but for the model's own samples, which follow from it. */
+static void set_fields(struct build *b) {
+    const struct build_opts *o = b->o;
+    set_field(b, "ebb-pack's version", "%s", EBB_VERSION);
+    set_field(b, "the source's SHA-256", "%s", b->sha256);
+    set_field(b, "the source's name", "%.200s", base_name(o->source));
+    set_field(b, "--calib", "%.200s%s", o->calib ? base_name(o->calib) : "self",
+              o->is_mixed ? ",self" : "");
+    set_field(b, "--windows", "%" PRIu32, b->text_opts.n_windows);
+    set_field(b, "--fast", "%s", o->is_fast ? "on" : "off");
+    set_field(b, "the kind of CPU", "%s, %s", b->t->ops.name, gemm_cpu_name());
+    set_field(b, "the calibration text's hash", "%016" PRIx64, b->text.file_xxh3);
+}
+
+static int start_anew(struct build *b, struct err *e) {
+    int r = pack_writer_create(b->o->out, b->gguf, b->h, &b->writer, e);
+    if (r == 0) r = resume_clear(b->o->out, e);
+    return r;
+}
+
+/* Takes the output, with what a killed build left in it if there is any. What does not fit is left
+ * alone: it may be the options that are wrong. */
+static int take_up(struct build *b, struct err *e) {
+    int r = resume_open(b->o->out, &b->resume, e);
+    if (r == 0) r = resume_check(b->resume, b->fields, b->n_fields, e);
+    if (r == 0) r = pack_writer_resume(b->o->out, b->gguf, b->h, &b->writer, e);
+    if (r != -ENOENT) return r;
+    resume_close(b->resume);
+    b->resume = NULL;
+    return start_anew(b, e);
+}
+
+/* The layers that the interrupted build had done. */
+static int go_on(struct build *b, struct err *e) {
+    const struct resume_state *s = resume_get(b->resume);
+    struct calib_part parts[CALIB_PARTS];
+    if (s->n_done == 0) return 0;
+    if (s->n_done > b->h->n_layers)
+        return err_set(e, -EBADMSG,
+                       "cannot resume: %" PRIu32 " layers are done, the model has %" PRIu32,
+                       s->n_done, b->h->n_layers);
+    calib_parts(b->calib, s->n_done, parts);
+    int r = resume_read(b->resume, parts, CALIB_PARTS, e);
+    for (uint32_t u = 0; r == 0 && u < s->n_done; u++) {
+        b->units[u] = s->units[u];
+        r = pack_writer_keep(b->writer, PACK_HIGH, u, s->units[u].high, e);
+        if (r == 0) r = pack_writer_keep(b->writer, PACK_LOW, u, s->units[u].low, e);
+    }
+    if (r < 0) return r;
+    calib_go_on(b->calib, s->n_done);
+    b->n_resumed = s->n_done;
+    return 0;
+}
+
+/* n_done: layers. The planes go to the disk before the state that counts on them. */
+static int save(struct build *b, uint32_t n_done, struct err *e) {
+    const struct text *t = &b->text.text;
+    size_t n_own = (size_t)b->text.n_own * t->window;
+    struct resume_state s = {.fields = b->fields,
+                             .n_fields = b->n_fields,
+                             .own = t->ids + (size_t)t->n_windows * t->window - n_own,
+                             .n_own = n_own,
+                             .units = b->units,
+                             .n_done = n_done};
+    struct calib_part parts[CALIB_PARTS];
+    if (n_done > 0) calib_parts(b->calib, n_done, parts);
+    int r = pack_writer_sync(b->writer, e);
+    if (r == 0) r = resume_save(b->o->out, &s, parts, n_done > 0 ? CALIB_PARTS : 0, e);
+    return r;
+}
+
+static bool is_save_due(const struct build *b, uint32_t n_done) {
+    uint32_t step = b->o->save_layers;
+    if (step == 0) step = MAX(1u, MIN((uint32_t)SAVE_LAYERS, SAVE_WIDTH / b->h->n_embd));
+    return n_done % step == 0 || n_done == b->h->n_layers;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static int complete_text(struct build *b, struct err *e) {
+    const struct resume_state *s = b->resume ? resume_get(b->resume) : NULL;
+    for (size_t i = 0; s && i < s->n_own; i++)
+        if (s->own[i] >= b->h->n_vocab)
+            return err_set(e, -EBADMSG, "cannot resume: own sample %zu is no token of the model",
+                           i);
+    int r = calibtext_complete(&b->text_opts, b->t, b->gguf, b->tok, s ? s->own : NULL,
+                               s ? s->n_own : 0, &b->text, e);
+    /* Own samples take long; a file is soon read again. */
+    if (r == 0 && b->text.n_own > 0 && !s) r = save(b, 0, e);
+    return r;
+}
+
+static int build_layers(struct build *b, struct err *e) {
+    const struct text *t = &b->text.text;
+    int r = calib_create(b->t->mem, b->source, t->ids, t->n_windows, t->window, b->o->is_fast,
                          &b->calib, e);
-    for (uint32_t l = 0; r == 0 && l < b->h->n_layers; l++) {
+    if (r == 0 && b->resume) r = go_on(b, e);
+    for (uint32_t l = b->n_resumed; r == 0 && l < b->h->n_layers; l++) {
         r = build_layer(b, l, e);
+        if (r == 0 && is_save_due(b, l + 1)) r = save(b, l + 1, e);
         progress_tell(&b->t->progress, "calibrating and packing", l + 1, b->h->n_layers, "layers");
     }
+    return r;
+}
+
+static int build_units(struct build *b, struct err *e) {
+    struct importance *im = NULL;
+    int r = build_layers(b, e);
     if (r < 0) return r;
     calib_finish(b->calib);
     r = importance_create(b->t->mem, b->source, b->calib, &im, e);
@@ -333,33 +476,64 @@ static int build_units(struct build *b, struct err *e) {
 }
 
 static void report(const struct build *b, struct build_report *ret) {
-    *ret = (struct build_report){.n_windows = b->text.n_windows};
+    *ret = (struct build_report){.n_windows = b->text.text.n_windows,
+                                 .n_asked = b->text_opts.n_windows,
+                                 .window = b->text.text.window,
+                                 .n_own = b->text.n_own,
+                                 .n_resumed = b->n_resumed,
+                                 .hparams = *b->h};
     for (uint32_t u = 0; u < model_n_units(b->h); u++) {
         struct pack_mat_layout layout[MODEL_MAT_COUNT];
-        ret->n_weights += b->stats[u].n_weights;
-        ret->n_clipped += b->stats[u].n_clipped;
+        const struct resume_unit *x = &b->units[u];
+        ret->n_weights += x->stats.n_weights;
+        ret->n_clipped += x->stats.n_clipped;
+        ret->fallback[u] = x->fallback;
+        ret->n_fallbacks += (uint32_t)__builtin_popcount(x->fallback);
         ret->high_bytes += pack_unit_layout(b->h, u, PACK_HIGH, layout);
         ret->full_bytes += pack_unit_layout(b->h, u, PACK_LOW, layout);
     }
     ret->full_bytes += ret->high_bytes;
 }
 
+static void set_text_opts(struct build *b) {
+    const struct build_opts *o = b->o;
+    uint32_t n = o->is_fast    ? BUILD_FAST_WINDOWS
+                 : o->is_mixed ? BUILD_MIXED_WINDOWS
+                 : o->calib    ? BUILD_WINDOWS
+                               : BUILD_SELF_WINDOWS;
+    b->text_opts = (struct calibtext_opts){
+        .path = o->calib,
+        .is_mixed = o->is_mixed,
+        .n_windows = o->n_windows ? o->n_windows : n,
+        .window = o->is_fast ? BUILD_FAST_WINDOW : BUILD_WINDOW,
+    };
+}
+
 int build_run(struct tools *t, const struct build_opts *o, struct build_report *ret,
               struct err *e) {
     struct build b = {.t = t, .o = o};
-    /* The output is taken first: a second packer on it should not find out after minutes. */
+    set_text_opts(&b);
     int r = open_source(&b, e);
-    if (r == 0) r = pack_writer_create(o->out, b.gguf, b.h, &b.writer, e);
+    /* The output is taken first: a second packer on it should not find out after minutes. Only
+     * what is resumed must be known to be the same before. */
+    if (r == 0 && !o->is_resumed) r = start_anew(&b, e);
     if (r == 0) r = hash_source(&b, e);
-    if (r == 0) r = get_text(&b, e);
+    if (r == 0) r = calibtext_read(&b.text_opts, b.tok, &b.text, e);
+    if (r == 0) set_fields(&b);
+    if (r == 0 && o->is_resumed) r = take_up(&b, e);
+    if (r == 0) r = complete_text(&b, e);
     if (r == 0) r = write_core(&b, e);
     if (r == 0 && !b.h->is_tied) r = build_embd(&b, e);
     if (r == 0) r = build_units(&b, e);
     if (r == 0) report(&b, ret);
+    /* The state is of no use without the temporary file, which goes with the writer. */
+    int cleared = b.writer ? resume_clear(o->out, r < 0 ? NULL : e) : 0;
+    if (r == 0) r = cleared;
     pack_writer_destroy(b.writer);
+    resume_close(b.resume);
     calib_destroy(b.calib);
-    text_fini(&b.text);
-    free(b.stats);
+    calibtext_fini(&b.text);
+    free(b.units);
     source_destroy(b.source);
     tok_destroy(b.tok);
     gguf_close(b.gguf);

@@ -34,6 +34,16 @@ int cmd_usage(const struct cmd_env *env, const char *fmt, ...) {
     return CMD_USAGE;
 }
 
+void cmd_warn(const struct cmd_env *env, const char *fmt, ...) {
+    char text[256] = "warning: ";
+    size_t n = strlen(text);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text + n, sizeof(text) - n, fmt, ap);
+    va_end(ap);
+    complain(env, text);
+}
+
 int cmd_fail(const struct cmd_env *env, const struct err *e) {
     complain(env, e->msg[0] ? e->msg : strerror(e->code < 0 ? -e->code : EIO));
     switch (-e->code) {

@@ -63,6 +63,8 @@ int cmd_parse(const struct cmd_env *env, int argc, char **argv, struct cmd_arg *
 int cmd_fail(const struct cmd_env *env, const struct err *e);
 /* Prints a complaint about the command line; returns CMD_USAGE. */
 int cmd_usage(const struct cmd_env *env, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Something to know about a result that was made all the same. */
+void cmd_warn(const struct cmd_env *env, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Flushes standard output: `code`, or CMD_IO if what was printed could not be written. */
 int cmd_end(const struct cmd_env *env, int code);
 

@@ -58,6 +58,18 @@ static void json_unit(const struct pack *p, uint32_t unit) {
     printf("}}");
 }
 
+static void json_fallbacks(const struct pack *p) {
+    bool is_first = true;
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++)
+        for (uint32_t m = 0; m < MODEL_MAT_COUNT; m++) {
+            if (!(pack_fallback(p, u) >> m & 1)) continue;
+            printf("%s{\"unit\":", is_first ? "" : ",");
+            json_name(p, u);
+            printf(",\"matrix\":\"%s\"}", model_mat_name((enum model_mat)m));
+            is_first = false;
+        }
+}
+
 static void json_ladder(const struct pack *p, const struct ladder *l) {
     cmd_json_str(stdout, ladder_name(l), strlen(ladder_name(l)));
     printf(":[");
@@ -91,6 +103,10 @@ static void print_json(const struct pack *p) {
     printf("},");
     json_key_str("calibration", text_of(p, "ebb.calibration"));
     putchar(',');
+    json_key_str("method", text_of(p, "ebb.method"));
+    printf(",\"fallback\":[");
+    json_fallbacks(p);
+    printf("],");
     json_key_str("packer", text_of(p, "ebb.packer"));
     printf("}\n");
 }
@@ -104,6 +120,32 @@ static void print_str(const char *label, struct gguf_str s) {
     for (size_t i = 0; i < s.n; i++)
         putchar((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
     putchar('\n');
+}
+
+/* The word, and for those that we know what it means. */
+static void print_method(struct gguf_str s) {
+    static const struct {
+        const char *name, *meaning;
+    } methods[] = {{"feedback", "clip search and error feedback"},
+                   {"fast", "clip search only: quickly made, coarser than it could be"}};
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+        if (s.n == strlen(methods[i].name) && memcmp(s.p, methods[i].name, s.n) == 0) {
+            printf("%-12s %s (%s)\n", "method", methods[i].name, methods[i].meaning);
+            return;
+        }
+    print_str("method", s);
+}
+
+static void print_fallbacks(const struct pack *p) {
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++)
+        for (uint32_t m = 0; m < MODEL_MAT_COUNT; m++) {
+            char name[32];
+            if (pack_fallback(p, u) >> m & 1)
+                printf("%-12s %s, %s: no error feedback, the calibration text shows nothing of its "
+                       "inputs\n",
+                       "fallback", model_unit_name(pack_hparams(p), u, name, sizeof(name)),
+                       model_mat_name((enum model_mat)m));
+        }
 }
 
 static void print_score(double v, double scale, const char *unit) {
@@ -158,6 +200,8 @@ static void print_text(const struct pack *p) {
     print_str("source", text_of(p, "ebb.source.name"));
     print_str("sha256", text_of(p, "ebb.source.sha256"));
     print_str("calibration", text_of(p, "ebb.calibration"));
+    print_method(text_of(p, "ebb.method"));
+    print_fallbacks(p);
     print_str("packer", text_of(p, "ebb.packer"));
     print_units(p);
     for (size_t i = 0; i < pack_n_ladders(p); i++) print_ladder(p, pack_ladder_at(p, i));

@@ -1,4 +1,5 @@
 /* main() of ebb-pack: finds the command, and says what there is. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,7 +11,8 @@ static const char help_main[] =
 "ebb-pack: turns a GGUF model into a pack that ebb can serve at changing precision\n"
 "\n"
 "Usage:\n"
-"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT] [--windows N] [--threads N]\n"
+"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--fast] [--resume]\n"
+"                [--windows N] [--threads N]\n"
 "  ebb-pack inspect PACK [--json]\n"
 "  ebb-pack verify PACK\n"
 "  ebb-pack eval PACK (--text FILE | --self-text SEED) (--rung R[,R] | --position P[,P...])\n"
@@ -44,19 +46,33 @@ static const char help_exit[] =
 "  77  permission denied\n";
 
 static const char help_build[] =
-"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT] [--windows N] [--threads N]\n"
+"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--fast] [--resume]\n"
+"                      [--windows N] [--threads N]\n"
 "\n"
 "Reads a GGUF model (architecture llama; F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K\n"
-"Q6_K IQ4_NL), runs it over a calibration text, and writes a pack whose scales are fitted to what\n"
+"Q6_K IQ4_NL), runs it over a calibration text, and writes a pack whose weights are fitted to what\n"
 "the model's matrices really see. The pack appears under its name only when it is complete.\n"
 "\n"
 "  -o, --output FILE  the pack to write\n"
-"  --calib TEXT       UTF-8 text file to calibrate on; its beginning is used. Without it the model\n"
-"                     writes a text itself, which takes longer, needs nothing else, and up to\n"
-"                     2 GB of memory\n"
-"  --windows N        windows of 512 tokens of it, 1 to 65536 (default 128; 64 if the model\n"
-"                     writes it). Memory grows with it: 2 KB x the model's width for each\n"
+"  --calib TEXT       UTF-8 text file to calibrate on; its beginning is used\n"
+"  --calib self       text that the model writes itself: the default, needs nothing, takes longer\n"
+"  --calib TEXT,self  half of the windows of each, in either order: the best choice for a model\n"
+"                     that meets more than one kind of text\n"
+"  --fast             about a tenth of the time: clip search only, on 16 windows of 128 tokens; no\n"
+"                     error feedback, so the 4-bit reading is coarser. The pack says so\n"
+"  --resume           go on where a build of the same pack was when it was killed or the power\n"
+"                     failed; the pack is the same to the byte. It must have the same source, text\n"
+"                     and options (--threads may differ) and starts anew if nothing was left. A\n"
+"                     running build saves its state every few layers in FILE.state and\n"
+"                     FILE.tmp.PID; a build of the same FILE without --resume removes them\n"
+"  --windows N        windows of 512 tokens, 1 to 65536 (default 128 of a text, 64 by the model\n"
+"                     itself, 96 of both; with --fast 16, of 128 tokens)\n"
 "  --threads N        1 to 64 (default: one for each CPU). The pack does not depend on it\n"
+"\n"
+"Memory: the model need not fit. One layer at a time is held as floats with the moments of its\n"
+"inputs, beside the hidden states of all windows: 4 bytes x tokens x the model's width. Own samples\n"
+"use up to 1.5 GiB for a larger model, which makes them faster. A model of 135M parameters takes\n"
+"about 350 MB with a text.\n"
 "\n";
 
 static const char help_inspect[] =
@@ -67,9 +83,9 @@ static const char help_inspect[] =
 "\n"
 "  --json  one object: {\"model\", \"units\": [{\"name\", \"rungs\": {\"full\": {\"bytes\", \"kl\",\n"
 "          \"jaccard\", \"error\"}, ...}, \"importance\"}], \"ladders\": {NAME: [{\"unit\", \"from\",\n"
-"          \"to\", \"bytes\", \"cost\"}]}, \"source\", \"calibration\"}; null where something was not\n"
-"          measured. error: mean squared error of the unit's outputs on the calibration text, as a\n"
-"          share of their mean square\n"
+"          \"to\", \"bytes\", \"cost\"}]}, \"source\", \"calibration\", \"method\", \"fallback\"};\n"
+"          null where something was not measured. error: mean squared error of the unit's outputs\n"
+"          on the calibration text, as a share of their mean square\n"
 "\n";
 
 static const char help_verify[] =
@@ -164,6 +180,8 @@ static int run(const struct cmd_env *env, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    /* A limit on file size is an error of the write, not the end of us. */
+    signal(SIGXFSZ, SIG_IGN);
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     bool is_terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     struct cmd_env env = {.is_terminal = is_terminal,

@@ -85,6 +85,10 @@ def usage_errors():
         ("--threads takes a number from 1 to 64", ["build", model(), "-o", out, "--threads=99999999999999999999"]),
         ("--windows needs a value", ["build", model(), "-o", out, "--windows"]),
         ("--windows is given twice", ["build", model(), "-o", out, "--windows=2", "--windows", "3"]),
+        ("--windows is at least 2", ["build", model(), "-o", out, "--calib", "x,self", "--windows", "1"]),
+        ("TEXT, self or TEXT,self", ["build", model(), "-o", out, "--calib", "self,self"]),
+        ("TEXT, self or TEXT,self", ["build", model(), "-o", out, "--calib", ",self"]),
+        ("--resume takes no value", ["build", model(), "-o", out, "--resume=yes"]),
         ("one argument too many: 'c'", ["inspect", pack(), "c"]),
         ("--json takes no value", ["inspect", pack(), "--json=yes"]),
         ("--text FILE is missing", ["eval", pack(), "--rung", "full"]),
@@ -119,6 +123,8 @@ def bad_inputs():
     expect(65, "no UTF-8 text", "build", model(), "-o", out, "--calib", binary)
     expect(65, ["short", "one window takes 512"], "build", model(), "-o", out, "--calib", short)
     expect(66, "absent.txt", "build", model(), "-o", out, "--calib", at("absent.txt"))
+    expect(65, "not a regular file", "build", model(), "-o", out, "--calib", TMP.name)
+    expect(65, ["short", "one window"], "build", model(), "-o", out, "--calib", short + ",self", "--windows", "2")
     expect(66, "", "build", model(), "-o", at("no/folder.ebb"), "--calib", text())
     expect(65, "position 99", "eval", pack(), "--text", text(), "--position", "99")
     expect(65, "another model", "eval", pack(), "--text", text(), "--rung", "full", "--windows", "1",
@@ -278,25 +284,96 @@ def threads_and_self_text():
 
 
 @test
+def calibration_choices():
+    said = {}
+    for name, args in (("self", ["--calib", "self"]), ("mixed", ["--calib", text() + ",self"]),
+                       ("swapped", ["--calib", "self," + text()]), ("fast", ["--fast", "--calib", text()])):
+        out = at(name + ".ebb")
+        r = run("build", model(), "-o", out, "--windows", "3", *args)
+        check_eq(r.returncode, 0, r.stderr)
+        said[name] = json.loads(run("inspect", out, "--json").stdout)
+    check("text=self windows=3 window=512 " in said["self"]["calibration"], said["self"]["calibration"])
+    check("text=text.txt,self windows=3 own=1 window=512 " in said["mixed"]["calibration"], said["mixed"]["calibration"])
+    check_eq(said["mixed"], said["swapped"])
+    check("windows=3 window=128 " in said["fast"]["calibration"], said["fast"]["calibration"])
+    check_eq([said[n]["method"] for n in ("self", "mixed", "fast")], ["feedback", "feedback", "fast"])
+    check_eq(said["fast"]["units"][0]["rungs"]["high"]["error"], None)
+    check("clip search only" in run("inspect", at("fast.ebb")).stdout.decode(), "inspect does not say that it is fast")
+
+
+@test
+def nothing_to_calibrate_on():
+    """A matrix whose inputs are all zero is packed without feedback, and everybody says so."""
+    src, out = at("dead.gguf"), at("dead.ebb")
+    with open(model("f32.gguf", "--type", "f32"), "rb") as f:
+        data = bytearray(f.read())
+    name = b"blk.1.ffn_norm.weight"
+    where = data.index(name) + len(name)
+    where += 4 + 8 + 4  # dimensions, length, type
+    offset = int.from_bytes(data[where:where + 8], "little")
+    start = data_section(data)
+    data[start + offset:start + offset + 4 * 64] = bytes(4 * 64)
+    with open(src, "wb") as f:
+        f.write(data)
+    r = run("build", src, "-o", out, "--calib", text(), "--windows", "2")
+    check_eq(r.returncode, 0, r.stderr)
+    for mat in ("ffn_gate", "ffn_up", "ffn_down"):
+        check("warning: layer 1, %s:" % mat in r.stderr.decode(), r.stderr)
+    check("3 matrices without error feedback" in r.stdout.decode(), r.stdout)
+    d = json.loads(run("inspect", out, "--json").stdout)
+    check_eq(d["fallback"], [{"unit": "layer 1", "matrix": m} for m in ("ffn_gate", "ffn_up", "ffn_down")])
+    check("layer 1, ffn_down: no error feedback" in run("inspect", out).stdout.decode(), "inspect hides it")
+    check_eq(run("verify", out).returncode, 0)
+
+
+def data_section(data):
+    """Of a tiny model: its tensors' bytes end the file, the last being padded like the others."""
+    head = data.index(b"blk.2.ffn_down.weight")
+    norm = data.index(b"output_norm.weight", head)
+    at_ = norm + len(b"output_norm.weight") + 4 + 8 + 4 + 8  # the table ends with it
+    return (at_ + 31) // 32 * 32
+
+
+@test
+def full_disk():
+    """A limit on file size is an error that leaves nothing, like a full disk."""
+    out = at("limited.ebb")
+    for blocks in (0, 20, 150):
+        r = subprocess.run(["bash", "-c", 'ulimit -f "$0"; exec "$@"', str(blocks), program("ebb-pack"), "build",
+                            model(), "-o", out, "--windows", "2"], capture_output=True, timeout=120)
+        check_eq(r.returncode, 74, r.stderr)
+        check(b"File too large" in r.stderr, r.stderr)
+        check_eq([f for f in os.listdir(TMP.name) if f.startswith("limited.ebb")], [])
+
+
+@test
 def killed_build():
-    """A kill at any moment leaves the old pack as it was; the next build takes the rest away."""
+    """A kill at any moment leaves the old pack as it was; the next build takes the rest away, or
+    goes on with it to the same bytes."""
     out, src = at("killed.ebb"), model("big.gguf", "--layers", "6", "--embd", "256", "--ff", "512")
     args = [program("ebb-pack"), "build", src, "-o", out, "--calib", text(), "--windows", "4"]
+    r = subprocess.run(args[:4] + [at("whole.ebb")] + args[5:], capture_output=True)
+    check_eq(r.returncode, 0, r.stderr)
     with open(out, "wb") as f:
         f.write(b"old")
     rng = random.Random(3)
-    for _ in range(8):
-        p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.01, 0.4))
-        p.send_signal(signal.SIGKILL)
-        if p.wait() == 0:
-            break  # it was done already
-        with open(out, "rb") as f:
-            check_eq(f.read(), b"old")
-    check_eq(subprocess.run(args, capture_output=True).returncode, 0)
-    check_eq(run("verify", out).returncode, 0)
-    left = [f for f in os.listdir(TMP.name) if f.startswith("killed.ebb.tmp")]
-    check_eq(left, [])
+    for resume in ([], ["--resume"]):
+        for _ in range(6):
+            p = subprocess.Popen(args + resume, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.uniform(0.01, 1.0))
+            p.send_signal(signal.SIGKILL)
+            if p.wait() == 0:
+                break  # it was done already
+            with open(out, "rb") as f:
+                check_eq(f.read(), b"old")
+        r = subprocess.run(args + resume, capture_output=True)
+        check_eq(r.returncode, 0, r.stderr)
+        check_eq(run("verify", out).returncode, 0)
+        with open(out, "rb") as f, open(at("whole.ebb"), "rb") as g:
+            check(f.read() == g.read(), "the bytes depend on the interruptions")
+        check_eq([f for f in os.listdir(TMP.name) if f.startswith("killed.ebb.")], [])
+        with open(out, "wb") as f:
+            f.write(b"old")
 
 
 main()

@@ -249,7 +249,7 @@ static void check_forward(const struct tiny_opts *o, unsigned n_threads) {
     const struct model_hparams *h = source_hparams(s);
     uint32_t ids[WINDOWS * ROWS];
     for (int i = 0; i < WINDOWS * ROWS; i++) ids[i] = (uint32_t)(t_rand(&seed) % h->n_vocab);
-    REQUIRE_OK(calib_create(t.mem, s, ids, WINDOWS, ROWS, &c, &e), &e);
+    REQUIRE_OK(calib_create(t.mem, s, ids, WINDOWS, ROWS, false, &c, &e), &e);
     for (uint32_t l = 0; l < h->n_layers; l++) {
         const struct source_layer *w;
         REQUIRE_OK(calib_next_layer(c, &w, &e), &e);
