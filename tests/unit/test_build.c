@@ -127,10 +127,9 @@ static void build_killed(const struct build_opts *o, struct killer k) {
     }
     int status;
     REQUIRE(waitpid(pid, &status, 0) == pid);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    if (!WIFSIGNALED(status))
+        t_fail(__FILE__, __LINE__, "%s %d: exit code %d", k.what, (int)k.done, WEXITSTATUS(status));
     CHECK_EQU(n_files("out.ebb.tmp."), 1);
-    CHECK_EQU(n_files("out.ebb"),
-              2 - (access(out, F_OK) < 0) - (n_files("out.ebb.state") == 0) + 1);
 }
 
 static struct build_opts text_opts(void) {
@@ -168,7 +167,7 @@ static void check_resumed(struct build_opts o, const struct killer *k, size_t n,
 }
 
 static const char packing[] = "calibrating and packing", head[] = "packing the head",
-                  writing[] = "writing a calibration text";
+                  writing[] = "writing a text";
 
 static void test_resume(void) {
     struct build_opts o = text_opts();
