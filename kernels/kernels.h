@@ -5,13 +5,14 @@
  * `flags` limits them. Nothing here allocates, fails, keeps state or knows a file.
  *
  * Exactness. Integer sums are the same everywhere, and the float operations of the matrix
- * products are defined one by one (below, fused multiply-adds written out), so gemv_* and gemm_*
- * give the same bits on every ISA, for any batch size and any split of the rows. The other float
- * kernels give the same bits for any batch and thread count on one ISA, and stay within the bound
- * stated at each of them against the reference.
+ * products are defined one by one (below, fused multiply-adds written out), so gemv_*, gemm_* and
+ * gather give the same bits on every ISA, for any batch size and any split of the rows. The other
+ * float kernels give the same bits for any batch and thread count on one ISA, and stay within the
+ * bound stated at each of them against the reference.
  *
- * Alignment: the arrays of struct kern_planes are 64-byte aligned; everything else needs only the
- * alignment of its element type. Buffers are not read or written past what is stated. */
+ * Alignment: the arrays of struct kern_planes are 64-byte aligned, as are index and book of struct
+ * kern_seg; everything else needs only the alignment of its element type. Buffers are not read or
+ * written past what is stated. */
 #ifndef EBB_KERNELS_KERNELS_H
 #define EBB_KERNELS_KERNELS_H
 
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #include "kernels/planes.h"
+#include "kernels/seg.h"
 
 /* A batch of activation vectors in int8, one after the other; G = n_in / 32 groups each.
  * x[t][i] ~ scale[t][g] * q[t][i], g = i / 32. Written by kern_quant_acts_fn. */
@@ -45,6 +47,21 @@ typedef void kern_quant_acts_fn(const float *x, size_t ldx, uint32_t n_in, uint3
  * with every operation in binary32, round to nearest even. */
 typedef void kern_mul_fn(const struct kern_planes *w, const struct kern_acts *x, uint32_t n_tok,
                          float *y, size_t ldy, uint32_t rt0, uint32_t rt1);
+
+/* The same product with a matrix of shared segments: y[t][8*rt .. 8*rt+7], room as above. Any form
+ * of struct kern_seg: len 4 or 8, bits 8, 10 or 12. Exactly, per row:
+ *   acc = 0; for g = 0 .. G-1:
+ *       isum = sum over the group of book[index][j] * q  (int32)
+ *       acc = fma(scale[g], (float)isum, acc)
+ *   y = gain * acc
+ * with every operation in binary32, round to nearest even. x->psum is not read. */
+typedef void kern_seg_mul_fn(const struct kern_seg *w, const struct kern_acts *x, uint32_t n_tok,
+                             float *y, size_t ldy, uint32_t rt0, uint32_t rt1);
+
+/* Whole channels: ret[i] = gain[i] * t[label[i]], gains in fp16. t holds the products with the
+ * centroids and more of them than any label; ret is not t. Exact. */
+typedef void kern_gather_fn(const uint16_t *gains, const uint16_t *labels, const float *t,
+                            uint32_t n, float *ret);
 
 /* One row of a matrix as floats, in the reading that w->low allows: ret[n_in]. Bit-exact on every
  * ISA: fma(D' * sc, code, -M * mn), where only the fma rounds. */
@@ -92,6 +109,9 @@ struct kern_ops {
     kern_quant_acts_fn *quant_acts;
     kern_mul_fn *gemv_high, *gemv_full; /* n_tok is 1 */
     kern_mul_fn *gemm_high, *gemm_full; /* any n_tok */
+    kern_seg_mul_fn *gemv_seg;          /* n_tok is 1 */
+    kern_seg_mul_fn *gemm_seg;          /* any n_tok */
+    kern_gather_fn *gather;
     kern_row_fn *row;
     kern_rmsnorm_fn *rmsnorm;
     kern_rope_fn *rope;

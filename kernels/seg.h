@@ -8,10 +8,12 @@
  *   w[row][s*len + j] = gain[row] * book[index[row][s]][j]
  *   gain    fp16, 16 bytes a row tile: those of its 8 rows
  *   book    int8, -127..127, [k][len], k = 2^bits entries, 64-byte aligned
+ *           (-128 does not occur: not all kernels would give what the definition says)
  *   index   `bits` (8, 10 or 12) each; row tile after row tile, in it segment after segment, in
  *           it the 8 rows: 8 * bits bits = `bits` bytes a segment column, row r at bit r * bits,
  *           least significant bit first. 64-byte aligned, SEG_INDEX_SLACK readable bytes behind
- *           the last one. */
+ *           the last one. So one 64-bit load holds the indices of four rows, rows 4..7 beginning
+ *           bits / 2 bytes behind rows 0..3, and what was looked up lies as a quad of planes.h. */
 #ifndef EBB_KERNELS_SEG_H
 #define EBB_KERNELS_SEG_H
 

@@ -12,6 +12,9 @@ void kern_init_x86(struct kern_ops *ops, unsigned flags) {
     ops->gemv_full = kern_gemv_full_avx2;
     ops->gemm_high = kern_gemm_high_avx2;
     ops->gemm_full = kern_gemm_full_avx2;
+    ops->gemv_seg = kern_gemv_seg_avx2;
+    ops->gemm_seg = kern_gemm_seg_avx2;
+    ops->gather = kern_gather_avx2;
     ops->row = kern_row_avx2;
     ops->rmsnorm = kern_rmsnorm_avx2;
     ops->rope = kern_rope_avx2;
@@ -27,4 +30,6 @@ void kern_init_x86(struct kern_ops *ops, unsigned flags) {
     ops->gemv_full = kern_gemv_full_avx512vnni;
     ops->gemm_high = kern_gemm_high_avx512vnni;
     ops->gemm_full = kern_gemm_full_avx512vnni;
+    ops->gemv_seg = kern_gemv_seg_avx512vnni;
+    ops->gemm_seg = kern_gemm_seg_avx512vnni;
 }

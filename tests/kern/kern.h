@@ -68,11 +68,52 @@ void fill_f16(uint16_t *ret, size_t n, enum fill f, float max, uint64_t *rng);
 float rand_float(uint64_t *rng, float max);
 uint32_t rand_below(uint64_t *rng, uint32_t n);
 
+/* A batch of activations, each array in memory of its own. */
+struct guarded_batch {
+    struct guarded q, scale, qsum, psum;
+    struct kern_acts x; /* the same, after batch_make() */
+};
+void batch_make(struct guarded_batch *a, uint32_t n_in, uint32_t n_tok, enum fill f, enum edge edge,
+                uint64_t *rng);
+void batch_free(struct guarded_batch *a);
+
+/* A matrix product under test; what it multiplies is its own business. */
+typedef void product_fn(const void *ud, uint32_t n_tok, float *y, size_t ldy, uint32_t rt0,
+                        uint32_t rt1);
+
+/* What one comparison of products is about; printed when it fails. */
+struct shape {
+    uint32_t n_out, n_in, n_tok, rt0, rt1;
+    enum fill codes, acts;
+    enum edge edge;
+};
+
+struct output {
+    struct guarded y, expected;
+};
+void output_free(struct output *o);
+
+/* Runs fn on all rows, then on a random range of row tiles, and compares with `want`: the
+ * reference's y for all tokens and rows, its row length all row tiles. Returns whether every bit
+ * and every canary is right; what (NULL: say nothing) begins the report. */
+bool product_check(struct output *o, product_fn *fn, const void *ud, struct shape s,
+                   const float *want, const char *what, uint64_t *rng);
+/* y of all tokens and row tiles; the caller frees it. */
+float *product_all(product_fn *fn, const void *ud, uint32_t n_out, uint32_t n_tok);
+
+/* Whether a child process that calls fn lives to its end. */
+bool child_survives(void (*fn)(void));
+
 /* Test cases of the other files. */
 void test_mul_variants(void);
 void test_mul_reference(void);
 void test_mul_catches_bad(void);
 void test_row(void);
+void test_seg_layout(void);
+void test_seg_reference(void);
+void test_seg_catches_bad(void);
+void test_seg_variants(void);
+void test_gather(void);
 void test_quant_acts(void);
 void test_rmsnorm(void);
 void test_group_cost(void);

@@ -2,35 +2,26 @@
  * of row tiles, writes nothing else, and a kernel with a fault does not pass. */
 #include "tests/kern/kern.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-/* What one comparison is about; printed when it fails. */
-struct shape {
-    uint32_t n_out, n_in, n_tok, rt0, rt1;
-    enum fill codes, acts;
-    enum edge edge;
-};
 
 /* One matrix and one batch, each array in memory of its own. */
 struct problem {
     struct guarded rows, groups, high, low;
-    struct guarded q, scale, qsum, psum;
-    struct guarded y, expected;
+    struct guarded_batch acts;
+    struct output out;
     struct kern_planes w;
-    struct kern_acts x;
 };
 
 static void problem_free(struct problem *p) {
-    struct guarded *all[] = {&p->rows,  &p->groups, &p->high, &p->low, &p->q,
-                             &p->scale, &p->qsum,   &p->psum, &p->y,   &p->expected};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) guarded_free(all[i]);
+    guarded_free(&p->rows);
+    guarded_free(&p->groups);
+    guarded_free(&p->high);
+    guarded_free(&p->low);
+    batch_free(&p->acts);
+    output_free(&p->out);
 }
 
 static void make_matrix(struct problem *p, uint32_t n_out, uint32_t n_in, enum fill f,
@@ -50,74 +41,27 @@ static void make_matrix(struct problem *p, uint32_t n_out, uint32_t n_in, enum f
         .rows = rows, .groups = groups, .high = high, .low = low, .n_out = n_out, .n_in = n_in};
 }
 
-static void make_acts(struct problem *p, uint32_t n_in, uint32_t n_tok, enum fill f, enum edge edge,
-                      uint64_t *rng) {
-    size_t n_groups = n_in / PLANE_GROUP, n = n_tok * n_groups;
-    p->x = (struct kern_acts){
-        .q = guarded_get(&p->q, (size_t)n_tok * n_in, 1, edge),
-        .scale = guarded_get(&p->scale, n * 4, 4, edge),
-        .qsum = guarded_get(&p->qsum, n * 4, 4, edge),
-        .psum = guarded_get(&p->psum, n * 4, 4, edge),
-    };
-    fill_bytes((uint8_t *)p->x.q, (size_t)n_tok * n_in, f, -PLANE_ACT_MAX, PLANE_ACT_MAX, rng);
-    for (size_t i = 0; i < n; i++) {
-        p->x.scale[i] = f == FILL_TINY ? 0x1p-140f : fabsf(rand_float(rng, 3));
-        p->x.qsum[i] = 0;
-        for (uint32_t k = 0; k < PLANE_GROUP; k++) p->x.qsum[i] += p->x.q[i * PLANE_GROUP + k];
-        p->x.psum[i] = p->x.scale[i] * (float)p->x.qsum[i];
-    }
+/* A kernel and its problem, as the comparison takes them. */
+struct call {
+    kern_mul_fn *fn;
+    const struct problem *p;
+};
+
+static void call_mul(const void *ud, uint32_t n_tok, float *y, size_t ldy, uint32_t rt0,
+                     uint32_t rt1) {
+    const struct call *c = ud;
+    c->fn(&c->p->w, &c->p->acts.x, n_tok, y, ldy, rt0, rt1);
 }
 
-/* Runs fn on the problem and compares with `want`, the reference's y for all tokens and rows (its
- * row length: all row tiles). Returns whether every bit and every canary is right. */
-static bool run_mul(struct problem *p, kern_mul_fn *fn, const struct shape *s, const float *want,
-                    const char *what) {
-    size_t ld_want = (size_t)planes_row_tiles(s->n_out) * PLANE_ROWS;
-    size_t ldy = ld_want + 3; /* odd, so that rows of y are not aligned */
-    size_t n = (s->n_tok - 1) * ldy + (size_t)s->rt1 * PLANE_ROWS;
-    float *y = guarded_get(&p->y, n * sizeof(float), sizeof(float), s->edge);
-    float *expected = guarded_get(&p->expected, n * sizeof(float), sizeof(float), s->edge);
-    for (uint32_t t = 0; t < s->n_tok; t++)
-        for (size_t r = (size_t)s->rt0 * PLANE_ROWS; r < (size_t)s->rt1 * PLANE_ROWS; r++)
-            expected[t * ldy + r] = want[t * ld_want + r];
-
-    fn(&p->w, &p->x, s->n_tok, y, ldy, s->rt0, s->rt1);
-    bool ok = memcmp(y, expected, n * sizeof(float)) == 0 && guarded_intact(&p->y);
-    if (ok || !what) return ok;
-    for (size_t i = 0; i < n; i++) {
-        if (memcmp(&y[i], &expected[i], sizeof(float)) == 0) continue;
-        t_fail(__FILE__, __LINE__, "%s: token %zu row %zu is %a, not %a", what, i / ldy, i % ldy,
-               (double)y[i], (double)expected[i]);
-        break;
-    }
-    t_fail(__FILE__, __LINE__,
-           "%s: %" PRIu32 " x %" PRIu32 ", %" PRIu32 " tokens, row tiles %" PRIu32 "..%" PRIu32
-           ", codes %s, activations %s%s",
-           what, s->n_out, s->n_in, s->n_tok, s->rt0, s->rt1, fill_name(s->codes),
-           fill_name(s->acts), guarded_intact(&p->y) ? "" : ", written beyond y");
-    return false;
-}
-
-/* One batch size of one problem: all rows, then a random range of row tiles. */
 static bool run_ranges(struct problem *p, kern_mul_fn *fn, struct shape s, const float *want,
                        const char *what, uint64_t *rng) {
-    uint32_t n_rt = planes_row_tiles(s.n_out);
-    s.rt0 = 0;
-    s.rt1 = n_rt;
-    if (!run_mul(p, fn, &s, want, what)) return false;
-    s.rt0 = rand_below(rng, n_rt + 1);
-    s.rt1 = s.rt0 + rand_below(rng, n_rt + 1 - s.rt0);
-    if (s.rt1 == 0) return true; /* y would be empty */
-    return run_mul(p, fn, &s, want, what);
+    struct call c = {fn, p};
+    return product_check(&p->out, call_mul, &c, s, want, what, rng);
 }
 
-/* Reference result of all tokens and row tiles; the caller frees it. */
 static float *reference(const struct problem *p, kern_mul_fn *fn, uint32_t n_tok) {
-    size_t ld = (size_t)planes_row_tiles(p->w.n_out) * PLANE_ROWS;
-    float *want = malloc(n_tok * ld * sizeof(float));
-    if (!want) abort();
-    fn(&p->w, &p->x, n_tok, want, ld, 0, planes_row_tiles(p->w.n_out));
-    return want;
+    struct call c = {fn, p};
+    return product_all(call_mul, &c, p->w.n_out, n_tok);
 }
 
 enum { MAX_TOK = 19 };
@@ -151,7 +95,7 @@ static void check_shape(struct problem *p, uint32_t n_out, uint32_t n_in, uint32
     struct shape s = {.n_out = n_out, .n_in = n_in, .n_tok = n_tok, .codes = codes, .acts = acts};
     s.edge = t_rand(rng) & 1 ? EDGE_BEGIN : EDGE_END;
     make_matrix(p, n_out, n_in, codes, s.edge, rng);
-    make_acts(p, n_in, n_tok, acts, s.edge, rng);
+    batch_make(&p->acts, n_in, n_tok, acts, s.edge, rng);
     check_problem(p, s, rng);
 }
 
@@ -180,7 +124,7 @@ void test_mul_reference(void) {
     struct kern_ops ref;
     kern_init(&ref, 0);
     make_matrix(&p, N_OUT, N_IN, FILL_RANDOM, EDGE_END, &rng);
-    make_acts(&p, N_IN, N_TOK, FILL_RANDOM, EDGE_END, &rng);
+    batch_make(&p.acts, N_IN, N_TOK, FILL_RANDOM, EDGE_END, &rng);
     for (int is_full = 0; is_full < 2; is_full++) {
         struct kern_planes w = p.w;
         if (!is_full) w.low = NULL;
@@ -191,8 +135,8 @@ void test_mul_reference(void) {
                 double sum = 0, size = 0;
                 ref.row(&w, r, row);
                 for (uint32_t i = 0; i < N_IN; i++) {
-                    double x = (double)p.x.scale[t * N_GROUPS + i / PLANE_GROUP] *
-                               p.x.q[t * N_IN + i];
+                    double x = (double)p.acts.x.scale[t * N_GROUPS + i / PLANE_GROUP] *
+                               p.acts.x.q[t * N_IN + i];
                     sum += x * (double)row[i];
                     size += fabs(x * (double)row[i]);
                 }
@@ -299,7 +243,7 @@ static bool passes(kern_mul_fn *fn) {
         struct shape s = {.n_out = 30, .n_in = 64, .edge = round & 1 ? EDGE_BEGIN : EDGE_END};
         make_matrix(&p, s.n_out, s.n_in, FILL_RANDOM, s.edge, &rng);
         for (s.n_tok = 1; s.n_tok <= 3; s.n_tok++) {
-            make_acts(&p, s.n_in, s.n_tok, FILL_RANDOM, s.edge, &rng);
+            batch_make(&p.acts, s.n_in, s.n_tok, FILL_RANDOM, s.edge, &rng);
             float *want = reference(&p, mul_good, s.n_tok);
             ok = ok && run_ranges(&p, fn, s, want, NULL, &rng);
             free(want);
@@ -309,6 +253,10 @@ static bool passes(kern_mul_fn *fn) {
     return ok;
 }
 
+static void read_beyond(void) {
+    passes(mul_reads_beyond);
+}
+
 void test_mul_catches_bad(void) {
     CHECK(passes(mul_good));
     CHECK(!passes(mul_one_ulp));
@@ -316,19 +264,5 @@ void test_mul_catches_bad(void) {
     CHECK(!passes(mul_whole_matrix));
     CHECK(!passes(mul_writes_gap));
 
-    /* Reading one byte too much must end a program. */
-    enum { SURVIVED = 42 };
-    fflush(stdout);
-    pid_t child = fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        const struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        close(STDERR_FILENO); /* where an emulator reports the signal */
-        passes(mul_reads_beyond);
-        _exit(SURVIVED);
-    }
-    int status = 0;
-    REQUIRE(waitpid(child, &status, 0) == child);
-    CHECK(!(WIFEXITED(status) && WEXITSTATUS(status) == SURVIVED));
+    CHECK(!child_survives(read_beyond)); /* one byte too much must end a program */
 }

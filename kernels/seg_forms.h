@@ -1,0 +1,93 @@
+/* For kernels that multiply segments: one function for all forms, compiled once for each of the
+ * six, and for batches the walk over what was looked up. */
+#ifndef EBB_KERNELS_SEG_FORMS_H
+#define EBB_KERNELS_SEG_FORMS_H
+
+#include <string.h>
+
+#include "kernels/inline.h"
+#include "kernels/kernels.h"
+
+enum {
+    /* Groups that a batched product looks up before the tokens meet them: 4 KiB of weights. */
+    SEG_CHUNK_GROUPS = 16,
+    SEG_TILE_BYTES = PLANE_ROWS * PLANE_GROUP, /* a tile looked up: its 8 quads, int8 */
+};
+
+/* A kern_seg_mul_fn with the form as constants. */
+typedef void seg_form_fn(const struct kern_seg *w, const struct kern_acts *x, uint32_t n_tok,
+                         float *y, size_t ldy, uint32_t rt0, uint32_t rt1, unsigned len,
+                         unsigned bits);
+
+/* fn is KERN_INLINE, so that each call below becomes code of its own. */
+KERN_INLINE void seg_by_form(seg_form_fn *fn, const struct kern_seg *w, const struct kern_acts *x,
+                             uint32_t n_tok, float *y, size_t ldy, uint32_t rt0, uint32_t rt1) {
+    if (w->len == 4) {
+        if (w->bits == 8)
+            fn(w, x, n_tok, y, ldy, rt0, rt1, 4, 8);
+        else if (w->bits == 10)
+            fn(w, x, n_tok, y, ldy, rt0, rt1, 4, 10);
+        else
+            fn(w, x, n_tok, y, ldy, rt0, rt1, 4, 12);
+    } else {
+        if (w->bits == 8)
+            fn(w, x, n_tok, y, ldy, rt0, rt1, 8, 8);
+        else if (w->bits == 10)
+            fn(w, x, n_tok, y, ldy, rt0, rt1, 8, 10);
+        else
+            fn(w, x, n_tok, y, ldy, rt0, rt1, 8, 12);
+    }
+}
+
+/* n_groups tiles, looked up, times the tokens t, t + 1, ... as many as the function is made for:
+ * what the groups g0, g0 + 1, ... add to the sums of a row tile. y: where those of token t stand.
+ */
+typedef void seg_step_fn(const int8_t *tiles, const struct kern_acts *x, uint32_t n_in, uint32_t t,
+                         uint32_t g0, uint32_t n_groups, float *y, size_t ldy);
+
+struct seg_step {
+    uint32_t n_tok; /* tokens it takes at once */
+    seg_step_fn *fn;
+};
+
+/* The weights of one tile as its quads (SEG_TILE_BYTES), or what the steps make of them. column:
+ * the first of the tile's segment columns. */
+typedef void seg_look_up_fn(const uint8_t *column, const int8_t *book, unsigned len, unsigned bits,
+                            int8_t *ret);
+
+/* The sums of row tile rt times the gains, in place. */
+typedef void seg_end_fn(const struct kern_seg *w, uint32_t rt, float *y);
+
+/* A chunk of groups of one row tile is looked up once, then all tokens meet it; between two chunks
+ * the float sums wait in y, which does not change a bit of them.
+ * steps: by descending n_tok; the last one takes one token. look_up and end are KERN_INLINE. */
+KERN_INLINE void seg_walk(seg_look_up_fn *look_up, const struct seg_step *steps, seg_end_fn *end,
+                          const struct kern_seg *w, const struct kern_acts *x, uint32_t n_tok,
+                          float *y, size_t ldy, uint32_t rt0, uint32_t rt1, unsigned len,
+                          unsigned bits) {
+    _Alignas(64) int8_t tiles[SEG_CHUNK_GROUPS * SEG_TILE_BYTES];
+    uint32_t n_groups = w->n_in / PLANE_GROUP;
+    const uint8_t *column = w->index + seg_column(w->n_in, len, bits, rt0, 0);
+    for (uint32_t rt = rt0; rt < rt1; rt++) {
+        float *out = y + (size_t)rt * PLANE_ROWS;
+        for (uint32_t t = 0; t < n_tok; t++) memset(out + t * ldy, 0, PLANE_ROWS * sizeof(float));
+        for (uint32_t g = 0; g < n_groups; g += SEG_CHUNK_GROUPS) {
+            uint32_t n = n_groups - g < SEG_CHUNK_GROUPS ? n_groups - g : SEG_CHUNK_GROUPS;
+            for (uint32_t i = 0; i < n; i++, column += PLANE_GROUP / len * bits)
+                look_up(column, w->book, len, bits, tiles + i * SEG_TILE_BYTES);
+            const struct seg_step *s = steps;
+            for (uint32_t t = 0; t < n_tok; t += s->n_tok) {
+                while (s->n_tok > n_tok - t) s++;
+                s->fn(tiles, x, w->n_in, t, g, n, out + t * ldy, ldy);
+            }
+        }
+        for (uint32_t t = 0; t < n_tok; t++) end(w, rt, out + t * ldy);
+    }
+}
+
+/* One index of a half column: row r (0..3) of four. */
+KERN_INLINE uint32_t seg_index4(uint64_t half, unsigned bits, unsigned r) {
+    return (uint32_t)(half >> r * bits) & ((1u << bits) - 1);
+}
+
+#endif
