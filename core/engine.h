@@ -54,4 +54,23 @@ struct mem *engine_mem(const struct engine *en); /* borrowed: where the engine's
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) MUST_CHECK;
 
+/* A step in parts, for who runs several plans that are alike up to some layer: x[n_rows][n_embd] is
+ * the residual stream of the rows, the caller's. The three after each other, over all layers, give
+ * what engine_step() gives, to the bit. Each looks only at the units of the plan that it runs, so
+ * the others need not be bound. Errors as above.
+ *
+ * engine_embed() writes x as it is before layer 0. engine_layers() takes x from before layer
+ * `first` to before layer `last` (first <= last <= n_layers); it writes the keys and values of the
+ * rows for these layers and reads those of earlier positions, of no other layer. So rows that begin
+ * at position 0 need nothing from the step that made their x, and one KV can serve one pass after
+ * the other. engine_head() writes the logits of the rows that want them; it reads neither KV nor
+ * position. */
+int engine_embed(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                 uint32_t n_rows, float *x, struct err *e) MUST_CHECK;
+int engine_layers(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                  uint32_t n_rows, uint32_t first, uint32_t last, float *x,
+                  struct err *e) MUST_CHECK;
+int engine_head(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                uint32_t n_rows, const float *x, struct err *e) MUST_CHECK;
+
 #endif

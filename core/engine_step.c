@@ -8,6 +8,7 @@
  * each other. Every value is computed by one thread in one order, whatever the split. */
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 #include "core/engine_internal.h"
 #include "core/err.h"
@@ -48,21 +49,42 @@ static int check(const struct engine *en, const struct plan *plan, const struct 
     return 0;
 }
 
+static void rope_row(struct engine *en, uint32_t r) {
+    uint32_t dim = en->hp->rope_dim;
+    float *rope = en->rope + (size_t)r * dim;
+    for (uint32_t i = 0; i < dim / 2; i++) {
+        double angle = (double)en->rows[r].pos * en->inv_freq[i];
+        rope[2 * i] = (float)cos(angle);
+        rope[2 * i + 1] = (float)sin(angle);
+    }
+}
+
+/* Of a tied model: the embeddings are the head's rows. */
+static void embed_row(struct engine *en, uint32_t r) {
+    const struct model_hparams *h = en->hp;
+    en->ops->row(&en->plan->units[h->n_layers].mats[MODEL_HEAD], en->rows[r].token,
+                 en->x + (size_t)r * h->n_embd);
+}
+
 /* Phase: the rows' rotations, and their embeddings if those are the head's rows. */
 static void start_rows(void *ud, uint32_t chunk) {
     struct engine *en = ud;
-    const struct model_hparams *h = en->hp;
     for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++) {
-        float *rope = en->rope + (size_t)r * h->rope_dim;
-        for (uint32_t i = 0; i < h->rope_dim / 2; i++) {
-            double angle = (double)en->rows[r].pos * en->inv_freq[i];
-            rope[2 * i] = (float)cos(angle);
-            rope[2 * i + 1] = (float)sin(angle);
-        }
-        if (h->is_tied)
-            en->ops->row(&en->plan->units[h->n_layers].mats[MODEL_HEAD], en->rows[r].token,
-                         en->x + (size_t)r * h->n_embd);
+        rope_row(en, r);
+        if (en->hp->is_tied) embed_row(en, r);
     }
+}
+
+/* Phases of a step in parts. */
+static void rope_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++) rope_row(en, r);
+}
+
+static void embed_rows(void *ud, uint32_t chunk) {
+    struct engine *en = ud;
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++)
+        embed_row(en, r);
 }
 
 static void norm_row(struct engine *en, const float *x, const float *gain, uint32_t row) {
@@ -257,22 +279,73 @@ static int read_embeddings(struct engine *en, struct err *e) {
     return 0;
 }
 
-int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
-                uint32_t n_rows, struct err *e) {
+static int begin(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                 uint32_t n_rows, struct err *e) {
     int r = check(en, plan, rows, n_rows, e);
     if (r < 0) return r;
     mem_forbid("engine step");
     en->plan = plan;
     en->rows = rows;
     en->n_rows = n_rows;
+    return 0;
+}
+
+static void end(struct engine *en) {
+    en->plan = NULL;
+    en->rows = NULL;
+    mem_permit();
+}
+
+int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                uint32_t n_rows, struct err *e) {
+    int r = begin(en, plan, rows, n_rows, e);
+    if (r < 0) return r;
     if (!en->hp->is_tied) r = read_embeddings(en, e);
     if (r == 0) {
         run_rows(en, start_rows, n_rows);
         for (en->layer = 0; en->layer < en->hp->n_layers; en->layer++) layer(en);
         head(en);
     }
-    en->plan = NULL;
-    en->rows = NULL;
-    mem_permit();
+    end(en);
     return r;
+}
+
+static size_t x_bytes(const struct engine *en) {
+    return (size_t)en->n_rows * en->hp->n_embd * sizeof(float);
+}
+
+int engine_embed(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                 uint32_t n_rows, float *x, struct err *e) {
+    int r = begin(en, plan, rows, n_rows, e);
+    if (r < 0) return r;
+    if (en->hp->is_tied)
+        run_rows(en, embed_rows, n_rows);
+    else
+        r = read_embeddings(en, e);
+    if (r == 0) memcpy(x, en->x, x_bytes(en));
+    end(en);
+    return r;
+}
+
+int engine_layers(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                  uint32_t n_rows, uint32_t first, uint32_t last, float *x, struct err *e) {
+    ASSERT(first <= last && last <= en->hp->n_layers);
+    int r = begin(en, plan, rows, n_rows, e);
+    if (r < 0) return r;
+    memcpy(en->x, x, x_bytes(en));
+    run_rows(en, rope_rows, n_rows);
+    for (en->layer = first; en->layer < last; en->layer++) layer(en);
+    memcpy(x, en->x, x_bytes(en));
+    end(en);
+    return 0;
+}
+
+int engine_head(struct engine *en, const struct plan *plan, const struct engine_row *rows,
+                uint32_t n_rows, const float *x, struct err *e) {
+    int r = begin(en, plan, rows, n_rows, e);
+    if (r < 0) return r;
+    memcpy(en->x, x, x_bytes(en));
+    head(en);
+    end(en);
+    return 0;
 }

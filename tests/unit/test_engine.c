@@ -362,7 +362,61 @@ static void creation_fails_cleanly(void) {
     rig_fini(&r);
 }
 
+/* Rows from embedding to logits in parts, cut at every layer, are as in one step; a plan that is
+ * lowered from layer l on may start from the hidden states of the other before it, on a KV that
+ * holds another pass. */
+static void a_step_in_parts_is_a_step(void) {
+    static logits_t want, got;
+    static float x[MAX_TOKENS * MAX_WIDTH], kept[MAX_TOKENS * MAX_WIDTH];
+    enum { TOKENS = 24 };
+    struct err e = {0};
+    for (int shape = 0; shape < TOY_SHAPE_COUNT; shape++) {
+        struct rig r;
+        struct engine_row rows[TOKENS];
+        rig_init(&r, (enum toy_shape)shape, 2, TOKENS);
+        uint32_t n_layers = r.toy.pack.hp.n_layers;
+        struct plan *bits = calloc(1, sizeof(*bits) + (n_layers + 1) * sizeof(bits->units[0]));
+        REQUIRE(bits);
+        bits->n_units = n_layers + 1;
+        for (uint32_t i = 0; i < TOKENS; i++)
+            rows[i] = (struct engine_row){r.kv, i, token_at(&r, 0, i), i % 3 ? got[i] : NULL};
+        for (uint32_t l = 0; l < n_layers; l++) {
+            struct plan *low = calloc(1, sizeof(*low) + (n_layers + 1) * sizeof(low->units[0]));
+            REQUIRE(low);
+            memcpy(low, r.toy.full, sizeof(*low) + (n_layers + 1) * sizeof(low->units[0]));
+            low->units[l] = r.toy.high->units[l];
+            memset(want, 0, sizeof(want));
+            memset(got, 0, sizeof(got));
+            feed(&r, low, TOKENS, TOKENS, want);
+            for (uint32_t i = 0; i < TOKENS; i += 3) memset(want[i], 0, sizeof(want[i]));
+            REQUIRE_OK(engine_embed(r.en, r.toy.full, rows, TOKENS, x, &e), &e);
+            for (uint32_t k = 0; k < l; k++) {
+                memset(bits->units, 0, bits->n_units * sizeof(bits->units[0]));
+                bits->units[k] = low->units[k]; /* the only one that is looked at */
+                REQUIRE_OK(engine_layers(r.en, bits, rows, TOKENS, k, k + 1, x, &e), &e);
+            }
+            memcpy(kept, x, sizeof(x));
+            REQUIRE_OK(engine_layers(r.en, r.toy.high, rows, TOKENS, l, n_layers, x, &e), &e);
+            REQUIRE_OK(engine_layers(r.en, low, rows, TOKENS, l, n_layers, kept, &e), &e);
+            REQUIRE_OK(engine_layers(r.en, low, rows, TOKENS, n_layers, n_layers, kept, &e), &e);
+            REQUIRE_OK(engine_head(r.en, low, rows, TOKENS, kept, &e), &e);
+            CHECK_MEM(got, want, sizeof(want));
+            free(low);
+        }
+        rows[1].token = r.toy.pack.hp.n_vocab;
+        CHECK_EQ(engine_embed(r.en, r.toy.full, rows, 2, x, &e), -EINVAL);
+        CHECK_EQ(engine_layers(r.en, r.toy.full, rows, TOKENS + 1, 0, 1, x, &e), -EINVAL);
+        CHECK_EQ(engine_head(r.en, r.toy.full, rows, 0, x, &e), -EINVAL);
+        rows[1].token = r.toy.pack.fail_token = 3;
+        if (!r.toy.pack.hp.is_tied)
+            CHECK_EQ(engine_embed(r.en, r.toy.full, rows, 2, x, &e), -EBADMSG);
+        free(bits);
+        rig_fini(&r);
+    }
+}
+
 static const struct t_case cases[] = {
+    {"a_step_in_parts_is_a_step", a_step_in_parts_is_a_step},
     {"agrees_with_the_oracle", agrees_with_the_oracle},
     {"same_bits_for_any_chunk_and_threads", same_bits_for_any_chunk_and_threads},
     {"batched_streams_are_as_alone", batched_streams_are_as_alone},
