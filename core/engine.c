@@ -32,12 +32,34 @@ static void *carve(struct carve *c, size_t n, size_t m, size_t elem) {
     return p;
 }
 
-static void carve_acts(struct carve *c, size_t rows, size_t n_in, struct kern_acts *ret) {
+static void carve_kern_acts(struct carve *c, size_t rows, size_t n_in, struct kern_acts *ret) {
     size_t groups = n_in / PLANE_GROUP;
     ret->q = carve(c, rows, n_in, sizeof(*ret->q));
     ret->scale = carve(c, rows, groups, sizeof(*ret->scale));
     ret->qsum = carve(c, rows, groups, sizeof(*ret->qsum));
     ret->psum = carve(c, rows, groups, sizeof(*ret->psum));
+}
+
+static void carve_acts(struct engine *en, struct carve *c, size_t n_in, struct engine_acts *ret) {
+    carve_kern_acts(c, en->max_rows, n_in, &ret->q);
+    if (en->fine_rows) carve_kern_acts(c, en->max_rows, n_in, &ret->rest);
+}
+
+static size_t padded(size_t n) {
+    return (n + PLANE_ROWS - 1) / PLANE_ROWS * PLANE_ROWS;
+}
+
+/* Room for the products of one engine_mul: q, k and v; gate and up; one of n_embd; or the head. */
+static void carve_fine(struct engine *en, struct carve *c) {
+    const struct model_hparams *h = en->hp;
+    size_t layer, head, row = padded(en->q_width) + 2 * padded(en->kv_width);
+    row = MAX(MAX(row, 2 * padded(h->n_ff)), padded(h->n_embd));
+    if (!size_mul(en->max_rows, row, &layer) ||
+        !size_mul(en->fine_rows, padded(h->n_vocab), &head)) {
+        c->is_too_big = true;
+        return;
+    }
+    en->fine = carve(c, MAX(layer, head), 1, sizeof(float));
 }
 
 static void carve_all(struct engine *en, struct carve *c) {
@@ -55,8 +77,9 @@ static void carve_all(struct engine *en, struct carve *c) {
     en->up = carve(c, r, h->n_ff, sizeof(float));
     en->out = carve(c, r, h->n_embd, sizeof(float));
     en->scores = carve(c, pool_threads(en->pool), en->max_ctx, sizeof(float));
-    carve_acts(c, r, MAX(h->n_embd, en->q_width), &en->acts);
-    carve_acts(c, r, h->n_ff, &en->acts_ff);
+    carve_acts(en, c, MAX(h->n_embd, en->q_width), &en->acts);
+    carve_acts(en, c, h->n_ff, &en->acts_ff);
+    if (en->fine_rows) carve_fine(en, c);
     en->head_rows = carve(c, r, 1, sizeof(*en->head_rows));
 }
 
@@ -81,6 +104,7 @@ int engine_create(struct mem *m, struct pool *pool, const struct kern_ops *ops,
         .max_rows = opts->max_rows,
         /* Rounded up so that each thread's scores begin on a cache line of their own. */
         .max_ctx = (opts->max_ctx + 15) / 16 * 16,
+        .fine_rows = MIN(opts->fine_rows, opts->max_rows),
         .q_width = h->n_heads * h->head_dim,
         .kv_width = h->n_kv_heads * h->head_dim,
     };

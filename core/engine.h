@@ -25,6 +25,12 @@ enum { ENGINE_MAX_ROWS = 512 };
 struct engine_opts {
     uint32_t max_rows; /* rows of a step, 1 .. ENGINE_MAX_ROWS */
     uint32_t max_ctx;  /* positions that attention scratch covers, 1 .. MODEL_MAX_CTX */
+    /* Not 0: for measuring weights. Activations keep what int8 loses of them as a second int8
+     * vector, and products run over both: four more digits for twice the time. Rounding by itself
+     * makes two runs differ by more than a layer's lower rung does, so without this their distance
+     * says little of the weights. The number is how many rows' logits are made at a time; it costs
+     * memory for as many. */
+    uint32_t fine_rows;
 };
 
 struct engine_row {

@@ -10,6 +10,11 @@
 #include "core/model.h"
 #include "kernels/kernels.h"
 
+/* Activations in int8; `rest`: what they lose, likewise, or zeroed (engine_opts.fine_rows is 0). */
+struct engine_acts {
+    struct kern_acts q, rest;
+};
+
 /* R = max_rows; the arrays hold the rows of the step in force, tightly packed. */
 struct engine {
     struct mem *mem; /* borrowed, as are pool .. hp */
@@ -20,24 +25,26 @@ struct engine {
     struct model_core core;
     uint32_t max_rows;
     uint32_t max_ctx;
+    uint32_t fine_rows;
     uint32_t q_width;  /* n_heads * head_dim */
     uint32_t kv_width; /* n_kv_heads * head_dim */
 
     void *scratch; /* owned: one block that holds everything below */
     uint64_t scratch_bytes;
-    double *inv_freq;         /* [rope_dim / 2] radians per position */
-    float *rope;              /* [R][rope_dim] cos, sin pairs of each row's position */
-    float *x;                 /* [R][n_embd] the residual stream */
-    float *norm;              /* [R][n_embd] */
-    float *q;                 /* [R][q_width] */
-    float *k, *v;             /* [R][kv_width] */
-    float *att;               /* [R][q_width] */
-    float *gate, *up;         /* [R][n_ff] */
-    float *out;               /* [R][n_embd] product that is then added to x */
-    float *scores;            /* [threads][max_ctx] */
-    struct kern_acts acts;    /* [R][max(n_embd, q_width)] */
-    struct kern_acts acts_ff; /* [R][n_ff] */
-    uint32_t *head_rows;      /* [R] rows that want logits */
+    double *inv_freq;           /* [rope_dim / 2] radians per position */
+    float *rope;                /* [R][rope_dim] cos, sin pairs of each row's position */
+    float *x;                   /* [R][n_embd] the residual stream */
+    float *norm;                /* [R][n_embd] */
+    float *q;                   /* [R][q_width] */
+    float *k, *v;               /* [R][kv_width] */
+    float *att;                 /* [R][q_width] */
+    float *gate, *up;           /* [R][n_ff] */
+    float *out;                 /* [R][n_embd] product that is then added to x */
+    float *scores;              /* [threads][max_ctx] */
+    struct engine_acts acts;    /* [R][max(n_embd, q_width)] */
+    struct engine_acts acts_ff; /* [R][n_ff] */
+    float *fine;                /* products of the rests of one engine_mul, or NULL */
+    uint32_t *head_rows;        /* [R] rows that want logits */
 
     /* The step in force, written by the caller of pool_run() only. */
     const struct plan *plan;
@@ -61,7 +68,7 @@ enum { ENGINE_MUL_MATS = 3 };
 /* y[i] = w[i] * acts for all rows of the step, all matrices in one pool run. */
 struct engine_mul {
     struct engine *en;
-    const struct kern_acts *acts;
+    const struct engine_acts *acts;
     uint32_t n_tok;
     enum engine_then then;
     uint32_t n_mats;
@@ -69,6 +76,7 @@ struct engine_mul {
         const struct kern_planes *w;
         float *y;
         size_t ldy;
+        float *fine; /* set by engine_mul_run(): the product of the rests, rows padded to tiles */
     } mats[ENGINE_MUL_MATS];
     uint32_t n_tiles;     /* row tiles that are handed out: of all mats, or of the gate */
     uint32_t chunk_tiles; /* set by engine_mul_run() */
@@ -77,6 +85,10 @@ struct engine_mul {
 void engine_mul_run(struct engine_mul *job);
 
 /* Columns [i, ...) of row t of a batch of activations that is n_in wide. i: multiple of 32. */
-struct kern_acts engine_acts_at(const struct kern_acts *a, uint32_t n_in, uint32_t t, uint32_t i);
+struct engine_acts engine_acts_at(const struct engine_acts *a, uint32_t n_in, uint32_t t,
+                                  uint32_t i);
+/* Quantises x[n] into there. n: multiple of 32. */
+void engine_quant(const struct engine *en, const struct engine_acts *a, uint32_t n_in, uint32_t t,
+                  uint32_t i, const float *x, uint32_t n);
 
 #endif

@@ -12,10 +12,10 @@ enum {
     CHUNKS_PER_THREAD = 8,
     CHUNK_MAX_BYTES = 128 * 1024,
     SILU_TILES = PLANE_GROUP / PLANE_ROWS, /* so that a chunk owns whole groups of acts_ff */
+    REST_WIDTH = 512,                      /* a multiple of the group */
 };
 
-struct kern_acts engine_acts_at(const struct kern_acts *a, uint32_t n_in, uint32_t t, uint32_t i) {
-    size_t at = (size_t)t * n_in + i;
+static struct kern_acts acts_at(const struct kern_acts *a, size_t at) {
     return (struct kern_acts){
         .q = a->q + at,
         .scale = a->scale + at / PLANE_GROUP,
@@ -24,12 +24,47 @@ struct kern_acts engine_acts_at(const struct kern_acts *a, uint32_t n_in, uint32
     };
 }
 
+struct engine_acts engine_acts_at(const struct engine_acts *a, uint32_t n_in, uint32_t t,
+                                  uint32_t i) {
+    size_t at = (size_t)t * n_in + i;
+    struct engine_acts ret = {.q = acts_at(&a->q, at)};
+    if (a->rest.q) ret.rest = acts_at(&a->rest, at);
+    return ret;
+}
+
+/* What int8 loses of x[n], in int8. */
+static void quant_rest(const struct engine *en, const struct engine_acts *to, const float *x,
+                       uint32_t n) {
+    float rest[REST_WIDTH];
+    for (uint32_t i = 0; i < n; i += REST_WIDTH) {
+        uint32_t w = MIN(n - i, (uint32_t)REST_WIDTH);
+        for (uint32_t k = 0; k < w; k++)
+            rest[k] = x[i + k] - to->q.scale[(i + k) / PLANE_GROUP] * (float)to->q.q[i + k];
+        struct kern_acts at = acts_at(&to->rest, i);
+        en->ops->quant_acts(rest, w, w, 1, &at);
+    }
+}
+
+void engine_quant(const struct engine *en, const struct engine_acts *a, uint32_t n_in, uint32_t t,
+                  uint32_t i, const float *x, uint32_t n) {
+    struct engine_acts to = engine_acts_at(a, n_in, t, i);
+    en->ops->quant_acts(x, n, n, 1, &to.q);
+    if (to.rest.q) quant_rest(en, &to, x, n);
+}
+
 static void multiply(const struct engine_mul *job, uint32_t mat, uint32_t rt0, uint32_t rt1) {
     const struct kern_ops *ops = job->en->ops;
     const struct kern_planes *w = job->mats[mat].w;
+    float *y = job->mats[mat].y, *fine = job->mats[mat].fine;
+    size_t ldy = job->mats[mat].ldy, padded = (size_t)planes_row_tiles(w->n_out) * PLANE_ROWS;
     kern_mul_fn *fn = job->n_tok == 1 ? (w->low ? ops->gemv_full : ops->gemv_high)
                                       : (w->low ? ops->gemm_full : ops->gemm_high);
-    fn(w, job->acts, job->n_tok, job->mats[mat].y, job->mats[mat].ldy, rt0, rt1);
+    fn(w, &job->acts->q, job->n_tok, y, ldy, rt0, rt1);
+    if (!fine) return;
+    fn(w, &job->acts->rest, job->n_tok, fine, padded, rt0, rt1);
+    for (uint32_t t = 0; t < job->n_tok; t++)
+        for (uint32_t i = rt0 * PLANE_ROWS; i < rt1 * PLANE_ROWS; i++)
+            y[t * ldy + i] += fine[t * padded + i];
 }
 
 static void add_to_x(const struct engine_mul *job, uint32_t rt0, uint32_t rt1) {
@@ -48,8 +83,7 @@ static void activate(const struct engine_mul *job, uint32_t rt0, uint32_t rt1) {
     for (uint32_t t = 0; t < job->n_tok; t++) {
         float *gate = en->gate + (size_t)t * n_ff + i0;
         en->ops->silu_mul(gate, en->up + (size_t)t * n_ff + i0, n, gate);
-        struct kern_acts to = engine_acts_at(&en->acts_ff, n_ff, t, i0);
-        en->ops->quant_acts(gate, n_ff, n, 1, &to);
+        engine_quant(en, &en->acts_ff, n_ff, t, i0, gate, n);
     }
 }
 
@@ -86,6 +120,11 @@ static uint32_t tile_bytes(const struct kern_planes *w) {
 
 void engine_mul_run(struct engine_mul *job) {
     uint32_t n_threads = pool_threads(job->en->pool);
+    float *fine = job->en->fine;
+    for (uint32_t m = 0; fine && m < job->n_mats; m++) {
+        job->mats[m].fine = fine;
+        fine += (size_t)job->n_tok * planes_row_tiles(job->mats[m].w->n_out) * PLANE_ROWS;
+    }
     if (job->then == ENGINE_THEN_NOTHING) {
         job->n_tiles = 0;
         for (uint32_t m = 0; m < job->n_mats; m++)

@@ -91,8 +91,7 @@ static void norm_row(struct engine *en, const float *x, const float *gain, uint3
     uint32_t n = en->hp->n_embd;
     float *norm = en->norm + (size_t)row * n;
     en->ops->rmsnorm(x, gain, n, en->hp->norm_eps, norm);
-    struct kern_acts to = engine_acts_at(&en->acts, n, row, 0);
-    en->ops->quant_acts(norm, n, n, 1, &to);
+    engine_quant(en, &en->acts, n, row, 0, norm, n);
 }
 
 /* Phase: norm before attention, quantised for q, k and v. */
@@ -151,8 +150,7 @@ static void attend(struct engine *en, uint32_t row, uint32_t head, float *scores
                   en->kv_width, en->rows[row].pos + 1, h->head_dim,
                   1.0f / sqrtf((float)h->head_dim), scores, en->att + at);
     if (!heads_are_groups(en)) return;
-    struct kern_acts to = engine_acts_at(&en->acts, en->q_width, row, head * h->head_dim);
-    en->ops->quant_acts(en->att + at, en->q_width, h->head_dim, 1, &to);
+    engine_quant(en, &en->acts, en->q_width, row, head * h->head_dim, en->att + at, h->head_dim);
 }
 
 /* Phase: a chunk is not a share of the work but a lane with scratch of its own, that takes (row,
@@ -171,10 +169,9 @@ static void attend_lane(void *ud, uint32_t lane) {
 /* Phase: only for heads that are not made of whole groups. */
 static void quant_att_rows(void *ud, uint32_t chunk) {
     struct engine *en = ud;
-    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++) {
-        struct kern_acts to = engine_acts_at(&en->acts, en->q_width, r, 0);
-        en->ops->quant_acts(en->att + (size_t)r * en->q_width, en->q_width, en->q_width, 1, &to);
-    }
+    for (uint32_t r = chunk * ROWS_PER_CHUNK; r < rows_end(chunk, en->n_rows); r++)
+        engine_quant(en, &en->acts, en->q_width, r, 0, en->att + (size_t)r * en->q_width,
+                     en->q_width);
 }
 
 static void attention(struct engine *en) {
@@ -186,7 +183,7 @@ static void attention(struct engine *en) {
 
 /* x += W * acts */
 static void multiply_add(struct engine *en, const struct kern_planes *w,
-                         const struct kern_acts *acts) {
+                         const struct engine_acts *acts) {
     struct engine_mul job = {
         .en = en,
         .acts = acts,
@@ -232,7 +229,7 @@ static void layer(struct engine *en) {
 
 /* Logits of head rows [i0, i1), whose buffers lie `ld` floats apart. */
 static void head_run(struct engine *en, uint32_t i0, uint32_t i1, size_t ld) {
-    struct kern_acts acts = engine_acts_at(&en->acts, en->hp->n_embd, i0, 0);
+    struct engine_acts acts = engine_acts_at(&en->acts, en->hp->n_embd, i0, 0);
     struct engine_mul job = {
         .en = en,
         .acts = &acts,
@@ -258,7 +255,7 @@ static void head(struct engine *en) {
     while (i0 < en->n_head_rows) {
         uint32_t i1 = i0 + 1;
         size_t ld = padded;
-        for (; i1 < en->n_head_rows; i1++) {
+        for (; i1 < en->n_head_rows && i1 - i0 != en->fine_rows; i1++) {
             uintptr_t a = (uintptr_t)en->rows[en->head_rows[i1 - 1]].logits;
             uintptr_t b = (uintptr_t)en->rows[en->head_rows[i1]].logits;
             if (b <= a || (b - a) % sizeof(float) || (b - a) / sizeof(float) < padded) break;

@@ -6,9 +6,9 @@
 
 #include "core/err.h"
 #include "core/ladder.h"
+#include "core/make/divergence.h"
 #include "core/make/eval_float.h"
 #include "core/make/eval_pack.h"
-#include "core/make/fexp.h"
 #include "core/make/source.h"
 #include "core/make/text.h"
 #include "core/make/tools.h"
@@ -60,18 +60,6 @@ static uint32_t best_word(const float *p, uint32_t n) {
     uint32_t best = 0;
     for (uint32_t i = 1; i < n; i++) best = p[i] > p[best] ? i : best;
     return best;
-}
-
-/* sum over the words of exp(s) * (s - p), in eight running sums. */
-static double divergence(const float *s, const float *p, uint32_t n) {
-    float sum[8] = {0};
-    double all = 0.0;
-    uint32_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (uint32_t j = 0; j < 8; j++) sum[j] += fexp(s[i + j]) * (s[i + j] - p[i + j]);
-    for (; i < n; i++) all += (double)(fexp(s[i]) * (s[i] - p[i]));
-    for (uint32_t j = 0; j < 8; j++) all += (double)sum[j];
-    return all;
 }
 
 static void score_source(void *ud, uint32_t i) {

@@ -8,6 +8,7 @@
 #include "core/gemm.h"
 #include "core/make/calib.h"
 #include "core/make/source.h"
+#include "core/make/topk.h"
 #include "core/mem.h"
 #include "core/model.h"
 #include "core/pack.h"
@@ -15,20 +16,13 @@
 
 enum { VECTORS = 64 }; /* hidden states whose scores are made as one piece of work */
 
-/* The best words of one hidden state so far, best first; equal scores in order of the id. */
-struct top {
-    uint32_t n;
-    float score[IMPORTANCE_TOP_K];
-    uint32_t id[IMPORTANCE_TOP_K];
-};
-
 struct importance {
     struct mem *mem; /* borrowed, as are the next two */
     struct source *source;
     const struct calib *calib;
     uint32_t n_vectors; /* (n_layers + 1) * n_windows, boundary after boundary */
     uint32_t k, n_rows; /* n_rows: of the output matrix, seen so far */
-    struct top *tops;   /* owned: [n_vectors] */
+    struct topk *tops;  /* owned: [n_vectors] */
     size_t tops_bytes;
 };
 
@@ -42,7 +36,7 @@ int importance_create(struct mem *m, struct source *s, const struct calib *c,
     im->calib = c;
     im->k = MIN(h->n_vocab, (uint32_t)IMPORTANCE_TOP_K);
     im->n_vectors = (h->n_layers + 1) * calib_n_windows(c);
-    im->tops_bytes = im->n_vectors * sizeof(struct top);
+    im->tops_bytes = im->n_vectors * sizeof(struct topk);
     im->tops = mem_alloc(m, MEM_PACKER, im->tops_bytes);
     if (!im->tops) {
         free(im);
@@ -56,18 +50,6 @@ void importance_destroy(struct importance *im) {
     if (!im) return;
     mem_free(im->mem, MEM_PACKER, im->tops, im->tops_bytes);
     free(im);
-}
-
-/* Ids come in rising order, so an equal score never displaces an earlier one. */
-static void top_add(struct top *t, uint32_t k, float score, uint32_t id) {
-    if (t->n == k && !(score > t->score[k - 1])) return;
-    uint32_t i = t->n < k ? t->n++ : k - 1;
-    for (; i > 0 && score > t->score[i - 1]; i--) {
-        t->score[i] = t->score[i - 1];
-        t->id[i] = t->id[i - 1];
-    }
-    t->score[i] = score;
-    t->id[i] = id;
 }
 
 struct rows {
@@ -88,7 +70,7 @@ static void score_chunk(void *ud, uint32_t chunk) {
     gemm_nt(n, j->n_rows, d, hidden, d, j->w, d, scores, j->n_rows);
     for (uint32_t v = 0; v < n; v++)
         for (uint32_t i = 0; i < j->n_rows; i++)
-            top_add(&im->tops[v0 + v], im->k, scores[(size_t)v * j->n_rows + i], im->n_rows + i);
+            topk_add(&im->tops[v0 + v], im->k, scores[(size_t)v * j->n_rows + i], im->n_rows + i);
 }
 
 int importance_head_rows(struct importance *im, const float *rows, uint32_t n_rows, struct err *e) {
@@ -115,7 +97,7 @@ void importance_lsaq(const struct importance *im, float *ret) {
     ASSERT(im->n_rows == h->n_vocab);
     uint32_t n = calib_n_windows(im->calib);
     for (uint32_t l = 0; l < h->n_layers; l++) {
-        const struct top *before = im->tops + (size_t)l * n, *after = before + n;
+        const struct topk *before = im->tops + (size_t)l * n, *after = before + n;
         double sum = 0.0;
         for (uint32_t w = 0; w < n; w++)
             sum += (double)importance_jaccard_loss(before[w].id, after[w].id, im->k);

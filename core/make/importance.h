@@ -23,7 +23,7 @@ struct model_hparams;
 struct progress;
 struct source;
 
-enum { IMPORTANCE_TOP_K = 30 };
+enum { IMPORTANCE_TOP_K = 30 }; /* at most TOPK_MAX */
 
 /* Collects the top sets of all boundaries while the rows of the output matrix pass by in order,
  * so that the matrix need not be in memory as floats. */

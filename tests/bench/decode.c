@@ -77,7 +77,7 @@ static int setup(struct bench *b, struct err *e) {
     if (r < 0) return r;
     kern_init(&b->ops, b->o.cpu_flags);
     uint32_t n_ctx = b->o.prompt + b->o.gen + 1;
-    struct engine_opts opts = {b->o.chunk, n_ctx};
+    struct engine_opts opts = {.max_rows = b->o.chunk, .max_ctx = n_ctx};
     r = engine_create(b->l.mem, b->pool, &b->ops, b->l.pack, b->l.core->data, &opts, &b->en, e);
     if (r < 0) return r;
     r = kv_create(b->l.mem, h, n_ctx, &b->kv, e);

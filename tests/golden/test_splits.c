@@ -36,7 +36,7 @@ static void run_init(struct run *r, struct loaded *l, unsigned n_threads) {
     struct err e = {0};
     r->l = l;
     REQUIRE_OK(pool_create(n_threads, &r->pool, &e), &e);
-    struct engine_opts opts = {2 * TOKENS, TOKENS};
+    struct engine_opts opts = {.max_rows = 2 * TOKENS, .max_ctx = TOKENS};
     REQUIRE_OK(engine_create(l->mem, r->pool, &ops, l->pack, l->core->data, &opts, &r->en, &e), &e);
     for (int i = 0; i < 2; i++)
         REQUIRE_OK(kv_create(l->mem, pack_hparams(l->pack), TOKENS, &r->kv[i], &e), &e);

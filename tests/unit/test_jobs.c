@@ -57,7 +57,7 @@ static void rig_init(struct rig *r) {
     toy_init(&r->toy, TOY_SINGLE, 5);
     REQUIRE(pipe(r->wake) == 0);
     REQUIRE_OK(pool_create(2, &r->pool, &e), &e);
-    struct engine_opts opts = {16, MAX_CTX};
+    struct engine_opts opts = {.max_rows = 16, .max_ctx = MAX_CTX};
     REQUIRE_OK(
         engine_create(r->toy.mem, r->pool, &ops, &r->toy.pack, r->toy.core, &opts, &r->en, &e), &e);
     REQUIRE_OK(batch_create(r->en, toy_tok(), SLOTS, CHUNK, &r->batch, &e), &e);

@@ -28,7 +28,7 @@ static void rig_init(struct rig *r, enum toy_shape shape, uint32_t slots, uint32
     struct err e = {0};
     toy_init(&r->toy, shape, 5);
     REQUIRE_OK(pool_create(2, &r->pool, &e), &e);
-    struct engine_opts opts = {16, MAX_CTX};
+    struct engine_opts opts = {.max_rows = 16, .max_ctx = MAX_CTX};
     REQUIRE_OK(
         engine_create(r->toy.mem, r->pool, &ops, &r->toy.pack, r->toy.core, &opts, &r->en, &e), &e);
     REQUIRE_OK(batch_create(r->en, toy_tok(), slots, chunk, &r->batch, &e), &e);
