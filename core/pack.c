@@ -26,6 +26,8 @@ enum { MAX_LADDERS = 16, MAX_MODEL_NAME = 64, MAX_LADDER_KEY = 96 };
 struct pack {
     struct gguf *g;
     struct model_hparams h;
+    bool has_swsc;
+    struct swsc_form forms[MODEL_LAYER_MATS]; /* with has_swsc */
     struct stat st; /* at open; tells a damaged disk from a file written over */
     char name[MAX_MODEL_NAME + 1];
     size_t n_extents;
@@ -125,19 +127,6 @@ static void make_name(struct pack *p) {
 
 /* --- Extents ---------------------------------------------------------------------------------- */
 
-static void describe(const struct model_hparams *h, size_t i, struct pack_extent *ret) {
-    size_t n_shared = h->is_tied ? 1 : 2;
-    if (i < n_shared) {
-        ret->part = i == 0 ? PACK_CORE : PACK_EMBD;
-        ret->unit = 0;
-    } else {
-        ret->part = (i - n_shared) % 2 == 0 ? PACK_HIGH : PACK_LOW;
-        ret->unit = (uint32_t)((i - n_shared) / 2);
-    }
-    pack_extent_name(h, ret->part, ret->unit, ret->name, sizeof(ret->name));
-    ret->bytes = pack_extent_bytes(h, ret->part, ret->unit);
-}
-
 static int check_extent(const struct gguf_tensor *t, const struct pack_extent *x, struct err *e) {
     if (t->name.n != strlen(x->name) || memcmp(t->name.p, x->name, t->name.n) != 0)
         return err_set(e, -EBADMSG, "extent %s is expected where %.*s is listed", x->name,
@@ -152,7 +141,7 @@ static int check_extent(const struct gguf_tensor *t, const struct pack_extent *x
 
 static int read_extents(struct pack *p, struct err *e) {
     const struct gguf_value *sums;
-    size_t n = (p->h.is_tied ? 1u : 2u) + (size_t)2 * model_n_units(&p->h);
+    size_t n = pack_plan_extents(&p->h, pack_swsc(p), NULL);
     if (gguf_n_tensors(p->g) != n)
         return err_set(e, -EBADMSG, "%zu extents, the model's sizes need %zu", gguf_n_tensors(p->g),
                        n);
@@ -164,15 +153,15 @@ static int read_extents(struct pack *p, struct err *e) {
     p->extents = calloc(n, sizeof(*p->extents));
     if (!p->extents) return err_set(e, -ENOMEM, "no memory for %zu extents", n);
     p->n_extents = n;
+    pack_plan_extents(&p->h, pack_swsc(p), p->extents);
     uint64_t at = gguf_data_offset(p->g);
     for (size_t i = 0; i < n; i++) {
         struct pack_extent *x = &p->extents[i];
-        describe(&p->h, i, x);
         x->offset = at;
         x->xxh3 = gguf_elem_u64(sums, i);
         r = check_extent(gguf_tensor_at(p->g, i), x, e);
         if (r < 0) return r;
-        at += x->bytes; /* below 2^40 each, at most 1028 of them */
+        at += x->bytes;
     }
     if (at != gguf_file_bytes(p->g))
         return err_set(e, -EBADMSG, "the file has %" PRIu64 " bytes, its extents end at %" PRIu64,
@@ -196,15 +185,16 @@ static int check_step(const struct pack *p, const char *name, uint32_t i,
         (unsigned)s->to >= RUNG_COUNT)
         return err_set(e, -EBADMSG, "ladder %s: step %" PRIu32 " names no unit or no rung", name,
                        i);
-    if (s->to > RUNG_HIGH)
-        return err_set(e, -ENOTSUP, "ladder %s: rung %s is not supported by this version", name,
-                       rung_name(s->to));
-    if (s->from == RUNG_FULL && s->to == RUNG_HIGH &&
-        s->bytes != pack_find(p, PACK_LOW, s->unit)->bytes)
+    if (!pack_has_rung(p, s->unit, s->from) || !pack_has_rung(p, s->unit, s->to))
+        return err_set(e, -EBADMSG,
+                       "ladder %s: step %" PRIu32 " goes from %s to %s, but its unit has no swsc",
+                       name, i, rung_name(s->from), rung_name(s->to));
+    uint64_t from = pack_unit_bytes(p, s->unit, s->from), to = pack_unit_bytes(p, s->unit, s->to);
+    if (s->from < s->to && (from < to || s->bytes != from - to))
         return err_set(e, -EBADMSG,
                        "ladder %s: step %" PRIu32 " frees %" PRIu64
-                       " bytes, its low plane has %" PRIu64,
-                       name, i, s->bytes, pack_find(p, PACK_LOW, s->unit)->bytes);
+                       " bytes, its extents have %" PRIu64 " before and %" PRIu64 " after",
+                       name, i, s->bytes, from, to);
     return 0;
 }
 
@@ -281,6 +271,8 @@ static int read_header(struct pack *p, struct err *e) {
     if (n_units != model_n_units(&p->h))
         return err_set(e, -EBADMSG, "ebb.units is %" PRIu32 ", the model has %" PRIu32, n_units,
                        model_n_units(&p->h));
+    r = pack_read_forms(p->g, &p->h, p->forms, &p->has_swsc, e);
+    if (r < 0) return r;
     r = read_extents(p, e);
     if (r < 0) return r;
     r = check_scores(p, e);
@@ -342,26 +334,36 @@ const struct pack_extent *pack_extent_at(const struct pack *p, size_t i) {
 }
 
 const struct pack_extent *pack_find(const struct pack *p, enum pack_part part, uint32_t unit) {
-    size_t n_shared = p->h.is_tied ? 1 : 2;
-    switch (part) {
-    case PACK_CORE: return &p->extents[0];
-    case PACK_EMBD: return p->h.is_tied ? NULL : &p->extents[1];
-    case PACK_HIGH:
-    case PACK_LOW: break;
-    }
-    if (unit >= model_n_units(&p->h)) return NULL;
-    return &p->extents[n_shared + (size_t)2 * unit + (part == PACK_LOW)];
+    size_t i = pack_extent_index(&p->h, pack_swsc(p), part, unit);
+    return i < p->n_extents ? &p->extents[i] : NULL;
+}
+
+static uint64_t part_bytes(const struct pack *p, enum pack_part part, uint32_t unit) {
+    const struct pack_extent *x = pack_find(p, part, unit);
+    return x ? x->bytes : 0;
 }
 
 uint64_t pack_unit_bytes(const struct pack *p, uint32_t unit, enum rung rung) {
-    uint64_t high = pack_find(p, PACK_HIGH, unit)->bytes, low = pack_find(p, PACK_LOW, unit)->bytes;
     switch (rung) {
-    case RUNG_FULL: return high + low;
-    case RUNG_HIGH: return high;
-    case RUNG_SWSC:
-    case RUNG_PAGED: break; /* pack_open() refuses ladders that go there */
+    case RUNG_FULL: return part_bytes(p, PACK_HIGH, unit) + part_bytes(p, PACK_LOW, unit);
+    case RUNG_HIGH: return part_bytes(p, PACK_HIGH, unit);
+    case RUNG_SWSC: return part_bytes(p, PACK_SWSC, unit);
+    case RUNG_PAGED: break;
     }
     return 0;
+}
+
+bool pack_has_rung(const struct pack *p, uint32_t unit, enum rung rung) {
+    if (unit >= model_n_units(&p->h) || (unsigned)rung >= RUNG_COUNT) return false;
+    return rung != RUNG_SWSC || pack_find(p, PACK_SWSC, unit) != NULL;
+}
+
+const struct swsc_form *pack_swsc(const struct pack *p) {
+    return p->has_swsc ? p->forms : NULL;
+}
+
+bool pack_has_swsc(const struct pack *p) {
+    return p->has_swsc;
 }
 
 double pack_score(const struct pack *p, const char *key, uint32_t unit) {

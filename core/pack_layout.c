@@ -97,22 +97,96 @@ uint64_t pack_extent_bytes(const struct model_hparams *h, enum pack_part part, u
     case PACK_CORE: return align_up(pack_core_bytes(h), PACK_ALIGN);
     case PACK_EMBD: return align_up(pack_embd_bytes(h), PACK_ALIGN);
     case PACK_HIGH:
-    case PACK_LOW: break;
+    case PACK_LOW:
+    case PACK_BOOKS:
+    case PACK_SWSC: break;
     }
-    return pack_unit_layout(h, unit, part, mats);
+    return pack_unit_layout(h, unit, part, mats); /* which asserts that they are planes */
 }
 
 const char *pack_extent_name(const struct model_hparams *h, enum pack_part part, uint32_t unit,
                              char *buf, size_t n) {
-    const char *suffix = part == PACK_HIGH ? "high" : "low";
-    if (part == PACK_CORE || part == PACK_EMBD)
-        snprintf(buf, n, "%s", part == PACK_CORE ? "core" : "embd");
+    static const char *const names[] = {
+        [PACK_CORE] = "core", [PACK_EMBD] = "embd", [PACK_HIGH] = "high",
+        [PACK_LOW] = "low",   [PACK_SWSC] = "swsc", [PACK_BOOKS] = "books"};
+    if (part == PACK_CORE || part == PACK_EMBD || part == PACK_BOOKS)
+        snprintf(buf, n, "%s", names[part]);
     else if (unit == h->n_layers)
-        snprintf(buf, n, "unit.head.%s", suffix);
+        snprintf(buf, n, "unit.head.%s", names[part]);
     else
-        snprintf(buf, n, "unit.%03" PRIu32 ".%s", unit, suffix);
+        snprintf(buf, n, "unit.%03" PRIu32 ".%s", unit, names[part]);
     return buf;
 }
+
+/* --- The order of the extents ----------------------------------------------------------------- */
+
+struct order {
+    size_t n_shared; /* extents before the first unit's */
+    size_t n_layer;  /* of a layer; the head has two */
+    bool has_books;
+};
+
+static struct order order_of(const struct model_hparams *h, const struct swsc_form *forms) {
+    struct order o = {.has_books = forms && swsc_has_books(forms), .n_layer = forms ? 3 : 2};
+    o.n_shared = 1u + (h->is_tied ? 0u : 1u) + (o.has_books ? 1u : 0u);
+    return o;
+}
+
+size_t pack_extent_index(const struct model_hparams *h, const struct swsc_form *forms,
+                         enum pack_part part, uint32_t unit) {
+    struct order o = order_of(h, forms);
+    size_t in_unit = 0;
+    switch (part) {
+    case PACK_CORE: return 0;
+    case PACK_EMBD: return h->is_tied ? SIZE_MAX : 1;
+    case PACK_BOOKS: return o.has_books ? o.n_shared - 1 : SIZE_MAX;
+    case PACK_HIGH: break;
+    case PACK_LOW: in_unit = 1; break;
+    case PACK_SWSC:
+        if (!forms || unit >= h->n_layers) return SIZE_MAX;
+        in_unit = 2;
+        break;
+    }
+    return unit < model_n_units(h) ? o.n_shared + o.n_layer * unit + in_unit : SIZE_MAX;
+}
+
+static void plan_extent(const struct model_hparams *h, const struct swsc_form *forms,
+                        enum pack_part part, uint32_t unit, struct pack_extent *ret) {
+    uint64_t bytes;
+    size_t i = pack_extent_index(h, forms, part, unit);
+    if (i == SIZE_MAX) return;
+    if (part == PACK_BOOKS)
+        bytes = pack_books_bytes(h, forms);
+    else if (part == PACK_SWSC)
+        bytes = pack_swsc_bytes(h, forms);
+    else
+        bytes = pack_extent_bytes(h, part, unit);
+    ret[i] = (struct pack_extent){.part = part, .unit = unit, .bytes = bytes};
+    pack_extent_name(h, part, unit, ret[i].name, sizeof(ret[i].name));
+}
+
+size_t pack_plan_extents(const struct model_hparams *h, const struct swsc_form *forms,
+                         struct pack_extent *ret) {
+    struct order o = order_of(h, forms);
+    size_t n = o.n_shared + o.n_layer * h->n_layers + 2;
+    uint64_t at = 0;
+    if (!ret) return n;
+    plan_extent(h, forms, PACK_CORE, 0, ret);
+    plan_extent(h, forms, PACK_EMBD, 0, ret);
+    plan_extent(h, forms, PACK_BOOKS, 0, ret);
+    for (uint32_t u = 0; u < model_n_units(h); u++) {
+        plan_extent(h, forms, PACK_HIGH, u, ret);
+        plan_extent(h, forms, PACK_LOW, u, ret);
+        plan_extent(h, forms, PACK_SWSC, u, ret);
+    }
+    for (size_t i = 0; i < n; i++) {
+        ret[i].offset = at;
+        at += ret[i].bytes; /* below 2^50 each, at most 1541 of them */
+    }
+    return n;
+}
+
+/* --- Binding ---------------------------------------------------------------------------------- */
 
 /* The directory is a function of the model's sizes, so it must be equal, byte for byte. */
 static int check_dir(const struct model_hparams *h, uint32_t unit, enum pack_part part,

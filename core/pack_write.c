@@ -21,13 +21,17 @@ enum {
     /* What the header may hold per unit: 24 scores or masks, and 6 ladders of 3 steps of 18 bytes.
      */
     UNIT_META_BYTES = 24 * 4 + 6 * 3 * 18,
-    FIXED_META_BYTES = 17 << 10, /* three strings of MAX_TEXT, key names */
+    FIXED_META_BYTES = 18 << 10, /* three strings of MAX_TEXT, key names, forms */
+    EXTENT_META_BYTES = 64,      /* a line of the tensor table, and a checksum */
+    MOVE_BYTES = 1 << 20,        /* read and written at once when an extent moves */
 };
 
 struct pack_writer {
     struct pack_temp *temp;
     const struct gguf *src; /* borrowed */
     struct model_hparams h;
+    bool has_swsc;
+    struct swsc_form forms[MODEL_LAYER_MATS]; /* with has_swsc */
     uint64_t data_offset;
     size_t n_extents;
     struct pack_extent *extents; /* offset: from the data section */
@@ -146,30 +150,13 @@ static void put_tensor_table(struct out *o, const struct pack_writer *w) {
 
 /* --- Creation --------------------------------------------------------------------------------- */
 
-static void plan_extents(struct pack_writer *w) {
-    uint64_t at = 0;
-    for (size_t i = 0; i < w->n_extents; i++) {
-        struct pack_extent *x = &w->extents[i];
-        size_t n_shared = w->h.is_tied ? 1 : 2;
-        if (i < n_shared) {
-            x->part = i == 0 ? PACK_CORE : PACK_EMBD;
-        } else {
-            x->part = (i - n_shared) % 2 == 0 ? PACK_HIGH : PACK_LOW;
-            x->unit = (uint32_t)((i - n_shared) / 2);
-        }
-        x->bytes = pack_extent_bytes(&w->h, x->part, x->unit);
-        pack_extent_name(&w->h, x->part, x->unit, x->name, sizeof(x->name));
-        x->offset = at;
-        at += x->bytes;
-    }
-}
-
 static int plan_header(struct pack_writer *w, struct err *e) {
     struct out o = {0};
     put_carried(&o, w->src);
     put_tensor_table(&o, w);
+    /* One extent more a unit, as there may be a rung swsc and books. */
     uint64_t n = o.n + FIXED_META_BYTES + w->n_extents * sizeof(uint64_t) +
-                 (uint64_t)model_n_units(&w->h) * UNIT_META_BYTES;
+                 (uint64_t)model_n_units(&w->h) * (UNIT_META_BYTES + EXTENT_META_BYTES);
     bool is_full = o.is_full;
     free(o.p);
     if (is_full) return err_set(e, -ENOMEM, "no memory for the pack's header");
@@ -185,7 +172,7 @@ static int start(const char *path, const struct gguf *src, const struct model_hp
     if (!w) return err_set(e, -ENOMEM, "%s: no memory", path);
     w->src = src;
     w->h = *h;
-    w->n_extents = (h->is_tied ? 1u : 2u) + (size_t)2 * model_n_units(h);
+    w->n_extents = pack_plan_extents(h, NULL, NULL);
     w->extents = calloc(w->n_extents, sizeof(*w->extents));
     w->is_written = calloc(w->n_extents, sizeof(*w->is_written));
     w->hash = XXH3_createState();
@@ -194,7 +181,7 @@ static int start(const char *path, const struct gguf *src, const struct model_hp
         r = err_set(e, r, "%s: no memory", path);
         goto out;
     }
-    plan_extents(w);
+    pack_plan_extents(h, NULL, w->extents);
     r = plan_header(w, e);
     if (r < 0) goto out;
     r = is_resumed ? pack_temp_adopt(path, &w->temp, e) : pack_temp_create(path, &w->temp, e);
@@ -225,6 +212,73 @@ void pack_writer_destroy(struct pack_writer *w) {
     free(w);
 }
 
+/* --- The rung swsc ---------------------------------------------------------------------------- */
+
+/* Bytes [from, from + n) of the data section to a higher place, back to front as they overlap. */
+static int move_bytes(struct pack_writer *w, uint64_t from, uint64_t to, uint64_t n, void *buf,
+                      struct err *e) {
+    int r = 0;
+    for (uint64_t left = n; r == 0 && left > 0;) {
+        size_t k = (size_t)MIN(left, (uint64_t)MOVE_BYTES);
+        left -= k;
+        r = pack_temp_read(w->temp, w->data_offset + from + left, buf, k, e);
+        if (r == 0) r = pack_temp_write(w->temp, w->data_offset + to + left, buf, k, e);
+    }
+    return r;
+}
+
+/* What is written goes from its old place to its new one; extents keep their order, and none comes
+ * to lie before its old place, so the last goes first. */
+static int move_extents(struct pack_writer *w, struct pack_extent *to, bool *is_written,
+                        struct err *e) {
+    void *buf = malloc(MOVE_BYTES);
+    if (!buf) return err_set(e, -ENOMEM, "no memory to move extents");
+    int r = 0;
+    for (size_t i = w->n_extents; r == 0 && i-- > 0;) {
+        const struct pack_extent *x = &w->extents[i];
+        size_t k = pack_extent_index(&w->h, w->forms, x->part, x->unit);
+        if (!w->is_written[i]) continue;
+        if (to[k].offset != x->offset) r = move_bytes(w, x->offset, to[k].offset, x->bytes, buf, e);
+        to[k].xxh3 = x->xxh3;
+        is_written[k] = true;
+    }
+    free(buf);
+    return r;
+}
+
+int pack_writer_swsc(struct pack_writer *w, const struct swsc_form forms[MODEL_LAYER_MATS],
+                     struct err *e) {
+    if (w->has_swsc || w->is_finished)
+        return err_set(e, -EINVAL, "the pack's swsc forms are said already, or it is finished");
+    int r = swsc_check(&w->h, forms, e);
+    if (r < 0) return r;
+    memcpy(w->forms, forms, sizeof(w->forms));
+    size_t n = pack_plan_extents(&w->h, w->forms, NULL);
+    struct pack_extent *to = calloc(n, sizeof(*to));
+    bool *is_written = calloc(n, sizeof(*is_written));
+    if (!to || !is_written) {
+        r = err_set(e, -ENOMEM, "no memory for %zu extents", n);
+        goto out;
+    }
+    pack_plan_extents(&w->h, w->forms, to);
+    r = move_extents(w, to, is_written, e);
+    if (r < 0) {
+        w->is_finished = true; /* nobody knows any more what lies where */
+        goto out;
+    }
+    free(w->extents);
+    free(w->is_written);
+    w->extents = to;
+    w->is_written = is_written;
+    w->n_extents = n;
+    w->has_swsc = true;
+    return 0;
+out:
+    free(to);
+    free(is_written);
+    return r;
+}
+
 /* --- Extents ---------------------------------------------------------------------------------- */
 
 static uint64_t natural_bytes(const struct pack_writer *w, const struct pack_extent *x) {
@@ -232,7 +286,9 @@ static uint64_t natural_bytes(const struct pack_writer *w, const struct pack_ext
     case PACK_CORE: return pack_core_bytes(&w->h);
     case PACK_EMBD: return pack_embd_bytes(&w->h);
     case PACK_HIGH:
-    case PACK_LOW: break;
+    case PACK_LOW:
+    case PACK_BOOKS:
+    case PACK_SWSC: break;
     }
     return x->bytes;
 }
@@ -244,9 +300,11 @@ static size_t find(const struct pack_writer *w, enum pack_part part, uint32_t un
 }
 
 /* A pack that would not bind later is not written now. */
-static int check_planes(const struct pack_writer *w, const struct pack_extent *x, const void *data,
-                        struct err *e) {
+static int check_data(const struct pack_writer *w, const struct pack_extent *x, const void *data,
+                      struct err *e) {
     uint8_t dir[PACK_DIR_BYTES + MODEL_LAYER_MATS * PACK_DIR_ENTRY_BYTES];
+    if (x->part == PACK_SWSC) return pack_check_swsc(&w->h, w->forms, x->unit, data, x->bytes, e);
+    if (x->part == PACK_BOOKS) return pack_check_books(&w->h, w->forms, data, x->bytes, e);
     if (x->part != PACK_HIGH && x->part != PACK_LOW) return 0;
     bool is_head = x->unit == w->h.n_layers;
     size_t n = PACK_DIR_BYTES + (is_head ? 1u : MODEL_LAYER_MATS) * PACK_DIR_ENTRY_BYTES;
@@ -266,7 +324,7 @@ int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit
     if (bytes != natural_bytes(w, x))
         return err_set(e, -EINVAL, "%s: %" PRIu64 " bytes, not %" PRIu64, x->name, bytes,
                        natural_bytes(w, x));
-    int r = check_planes(w, x, data, e);
+    int r = check_data(w, x, data, e);
     if (r < 0) return r;
     uint64_t at = w->data_offset + x->offset;
     r = pack_temp_write(w->temp, at, data, (size_t)bytes, e);
@@ -359,6 +417,27 @@ static void put_ladder(struct out *o, const struct pack_ladder_in *l) {
     for (uint32_t i = 0; i < l->n_steps; i++) put(o, &l->steps[i].cost, sizeof(float));
 }
 
+static void put_forms(struct out *o, const struct swsc_form *f) {
+    static const struct {
+        const char *key;
+        enum gguf_type elem;
+    } fields[] = {{"ebb.swsc.base", GGUF_U8},        {"ebb.swsc.len", GGUF_U8},
+                  {"ebb.swsc.bits", GGUF_U8},        {"ebb.swsc.k", GGUF_U32},
+                  {"ebb.swsc.shared", GGUF_U8},      {"ebb.swsc.rank", GGUF_U32},
+                  {"ebb.swsc.factor_bits", GGUF_U8}, {"ebb.swsc.basis_shared", GGUF_U8}};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        put_key_array(o, fields[i].key, fields[i].elem, MODEL_LAYER_MATS);
+        for (int m = 0; m < MODEL_LAYER_MATS; m++) {
+            const uint32_t v[ARRAY_LEN(fields)] = {
+                (uint32_t)f[m].base, f[m].len,  f[m].bits,        f[m].k,
+                f[m].is_shared,      f[m].rank, f[m].factor_bits, f[m].is_basis_shared};
+            uint8_t b[4];
+            bytes_put_u32(b, v[i]); /* a u8 is its first byte */
+            put(o, b, fields[i].elem == GGUF_U8 ? 1 : sizeof(b));
+        }
+    }
+}
+
 static void put_ours(struct out *o, const struct pack_writer *w, const struct pack_meta *m) {
     put_key_u32(o, "ebb.version", PACK_VERSION);
     put_key_text(o, "ebb.packer", EBB_VERSION);
@@ -371,6 +450,7 @@ static void put_ours(struct out *o, const struct pack_writer *w, const struct pa
         put_key_array(o, "ebb.fallback", GGUF_U32, model_n_units(&w->h));
         for (uint32_t u = 0; u < model_n_units(&w->h); u++) put_u32(o, m->fallback[u]);
     }
+    if (w->has_swsc) put_forms(o, w->forms);
     put_key_array(o, "ebb.extents.xxh3", GGUF_U64, w->n_extents);
     for (size_t i = 0; i < w->n_extents; i++) put_u64(o, w->extents[i].xxh3);
     for (size_t i = 0; i < m->n_scores; i++) {

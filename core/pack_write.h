@@ -44,15 +44,24 @@ int pack_writer_create(const char *path, const struct gguf *src, const struct mo
 /* As above, but goes on in the file that a dead writer of `path` left. -ENOENT if there is none. */
 int pack_writer_resume(const char *path, const struct gguf *src, const struct model_hparams *h,
                        struct pack_writer **ret, struct err *e) MUST_CHECK;
-/* After pack_writer_resume(): the extent of planes that the dead writer wrote is kept. Reads it.
- * 0, -EBADMSG (it is not what had this checksum) or the system's error. */
+/* The pack has the rung swsc: an extent for each layer, and `books` if the forms share something,
+ * which are then to be written as all others are. Once, at any time before the end: extents already
+ * written are moved to where they belong now, which reads and writes them once (a kill meanwhile
+ * loses them). Who resumes a writer that had said so says it again before keeping anything: then
+ * nothing moves. 0, -EINVAL (said before), -EBADMSG (swsc_check()), -ENOMEM or the system's error.
+ */
+int pack_writer_swsc(struct pack_writer *w, const struct swsc_form forms[MODEL_LAYER_MATS],
+                     struct err *e) MUST_CHECK;
+/* After pack_writer_resume(): an extent that the dead writer wrote is kept. Reads it. 0, -EBADMSG
+ * (it is not what had this checksum) or the system's error. */
 int pack_writer_keep(struct pack_writer *w, enum pack_part part, uint32_t unit, uint64_t xxh3,
                      struct err *e) MUST_CHECK;
 /* Extents written so far to the disk; then their checksums may be noted, for a later keep. */
 int pack_writer_sync(struct pack_writer *w, struct err *e) MUST_CHECK;
 uint64_t pack_writer_xxh3(const struct pack_writer *w, enum pack_part part, uint32_t unit);
-/* Writes one whole extent (bytes as pack_unit_layout() or, for CORE and EMBD, the natural size;
- * padding is added). Each extent exactly once. 0, -EINVAL or the system's error. */
+/* Writes one whole extent (bytes as pack_unit_layout(), pack_swsc_bytes() or pack_books_bytes() or,
+ * for CORE and EMBD, the natural size; padding is added). Each extent exactly once. 0, -EINVAL,
+ * -EBADMSG (an extent of swsc or books that would not bind) or the system's error. */
 int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit, const void *data,
                        uint64_t bytes, struct err *e) MUST_CHECK;
 /* Writes the header, fsyncs, renames. The writer is used up either way; destroy it. */

@@ -44,6 +44,15 @@ static const char *make(const char *name, bool is_untied) {
     return path;
 }
 
+/* With the rung swsc. */
+static const char *make_swsc(const char *name, bool is_untied, unsigned variant) {
+    struct tiny_opts o = smallest(is_untied);
+    struct err e = {0};
+    const char *path = path_of(name);
+    REQUIRE_OK(tiny_pack_write_swsc(&o, variant, path, &e), &e);
+    return path;
+}
+
 static uint8_t *slurp(const char *path, size_t *ret_n) {
     FILE *f = fopen(path, "rb");
     REQUIRE(f && fseek(f, 0, SEEK_END) == 0);
@@ -61,6 +70,25 @@ static void spit(const char *path, const void *p, size_t n) {
     REQUIRE(f && fwrite(p, 1, n, f) == n && fclose(f) == 0);
 }
 
+static void check_extents(const struct pack *p, const struct tiny_source *s, uint64_t seed) {
+    struct err e = {0};
+    uint64_t end = gguf_data_offset(pack_gguf(p));
+    for (size_t i = 0; i < pack_n_extents(p); i++) {
+        const struct pack_extent *x = pack_extent_at(p, i);
+        uint64_t n;
+        uint8_t *got = malloc(x->bytes), *want = tiny_pack_extent(s, x->part, x->unit, seed, &n);
+        REQUIRE_OK(pack_read_extent(p, x, got, &e), &e);
+        CHECK_MEM(got, want, n);
+        for (uint64_t k = n; k < x->bytes; k++) CHECK_EQ(got[k], 0);
+        CHECK(x->offset == end && x->bytes % PACK_ALIGN == 0);
+        CHECK(pack_find(p, x->part, x->unit) == x);
+        end += x->bytes;
+        free(got);
+        free(want);
+    }
+    CHECK_EQU(end, gguf_file_bytes(pack_gguf(p)));
+}
+
 static void reads_what_was_written(void) {
     for (int untied = 0; untied < 2; untied++) {
         struct tiny_opts o = smallest(untied);
@@ -73,22 +101,9 @@ static void reads_what_was_written(void) {
         CHECK_STR(pack_model_name(p), "tiny-test-model");
         CHECK_EQU(pack_n_extents(p), untied ? 6 : 5);
         CHECK(gguf_find(pack_gguf(p), "tokenizer.ggml.merges"));
-        uint64_t end = gguf_data_offset(pack_gguf(p));
-        for (size_t i = 0; i < pack_n_extents(p); i++) {
-            const struct pack_extent *x = pack_extent_at(p, i);
-            uint64_t n;
-            uint8_t *got = malloc(x->bytes);
-            uint8_t *want = tiny_pack_extent(&s, x->part, x->unit, o.seed, &n);
-            REQUIRE_OK(pack_read_extent(p, x, got, &e), &e);
-            CHECK_MEM(got, want, n);
-            for (uint64_t k = n; k < x->bytes; k++) CHECK_EQ(got[k], 0);
-            CHECK(x->offset == end && x->bytes % PACK_ALIGN == 0);
-            CHECK(pack_find(p, x->part, x->unit) == x);
-            end += x->bytes;
-            free(got);
-            free(want);
-        }
-        CHECK_EQU(end, gguf_file_bytes(pack_gguf(p)));
+        check_extents(p, &s, o.seed);
+        CHECK(!pack_has_swsc(p) && !pack_swsc(p) && !pack_has_rung(p, 0, RUNG_SWSC));
+        CHECK(!pack_find(p, PACK_BOOKS, 0) && !pack_find(p, PACK_SWSC, 0));
         CHECK(untied || !pack_find(p, PACK_EMBD, 0));
         CHECK(!pack_find(p, PACK_LOW, 2));
         CHECK_STR(pack_extent_at(p, untied ? 3 : 2)->name, "unit.000.low");
@@ -107,6 +122,44 @@ static void reads_what_was_written(void) {
     pack_close(NULL);
 }
 
+static void reads_the_rung_swsc(void) {
+    for (unsigned v = 0; v < MODEL_LAYER_MATS; v++) {
+        struct tiny_opts o = tiny_defaults();
+        struct tiny_source s;
+        struct pack *p;
+        struct err e = {0};
+        o.is_untied = v % 2;
+        o.n_embd = 256, o.n_ff = 512; /* so that a high plane takes more than the form */
+        tiny_source_init(&s, &o);
+        tiny_source_swsc(&s, v);
+        const char *path = path_of("s.ebb");
+        REQUIRE_OK(tiny_pack_write_swsc(&o, v, path, &e), &e);
+        REQUIRE_OK(pack_open(path, &p, &e), &e);
+        REQUIRE(pack_has_swsc(p));
+        CHECK_MEM(pack_swsc(p), s.forms, sizeof(s.forms));
+        CHECK_EQU(pack_n_extents(p), (o.is_untied ? 3 : 2) + 3 * 3 + 2);
+        CHECK_STR(pack_extent_at(p, 1)->name, o.is_untied ? "embd" : "books");
+        CHECK_STR(pack_extent_at(p, o.is_untied ? 5 : 4)->name, "unit.000.swsc");
+        CHECK_STR(pack_extent_at(p, pack_n_extents(p) - 3)->name, "unit.002.swsc");
+        check_extents(p, &s, o.seed);
+        CHECK(!pack_find(p, PACK_SWSC, 3) && !pack_find(p, PACK_SWSC, 4));
+        CHECK(pack_has_rung(p, 2, RUNG_SWSC) && !pack_has_rung(p, 3, RUNG_SWSC));
+        CHECK(pack_has_rung(p, 3, RUNG_PAGED) && !pack_has_rung(p, 4, RUNG_HIGH));
+        CHECK_EQU(pack_unit_bytes(p, 1, RUNG_SWSC), pack_swsc_bytes(&s.h, s.forms));
+        CHECK_EQU(pack_unit_bytes(p, 3, RUNG_SWSC), 0);
+        CHECK_EQU(pack_unit_bytes(p, 1, RUNG_PAGED), 0);
+        const struct ladder *l = pack_ladder(p, "deep");
+        REQUIRE(l);
+        uint64_t swsc = pack_unit_bytes(p, 3, RUNG_HIGH);
+        for (uint32_t u = 0; u < 3; u++) swsc += pack_unit_bytes(p, u, RUNG_SWSC);
+        CHECK_EQU(ladder_n_steps(l), 4 + 3 + 4);
+        CHECK_EQU(ladder_bytes(l, 7), swsc);
+        CHECK_EQU(ladder_bytes(l, 11), 0);
+        pack_close(p);
+        tiny_source_fini(&s);
+    }
+}
+
 /* The extent that holds a byte of the file; NULL in the header. */
 static const struct pack_extent *extent_of(const struct pack *p, uint64_t at) {
     for (size_t i = 0; i < pack_n_extents(p); i++) {
@@ -119,7 +172,7 @@ static const struct pack_extent *extent_of(const struct pack *p, uint64_t at) {
 /* One bit of each byte in turn, N of N detected: by pack_open() in the header, by the read of its
  * extent (and, inside an embedding row, of that row) in the data. */
 static void every_flipped_byte_is_detected(void) {
-    const char *path = make("flip.ebb", true);
+    const char *path = make_swsc("flip.ebb", true, 0);
     struct pack *whole;
     struct err e = {0};
     size_t n, n_open = 0, n_read = 0, n_row = 0, n_missed = 0;
@@ -190,11 +243,11 @@ static void refuse_file(const char *path, int code, const char *text) {
 }
 
 static void every_other_length_is_refused(void) {
-    const char *path = make("cut.ebb", false);
+    const char *path = make_swsc("cut.ebb", false, 2);
     struct pack *p;
     struct err e = {0};
     size_t n, n_refused = 0, n_tried = 0;
-    uint64_t seed = t_seed(), ends[8] = {0, 4, 24};
+    uint64_t seed = t_seed(), ends[16] = {0, 4, 24};
     REQUIRE_OK(pack_open(path, &p, &e), &e);
     size_t n_ends = 3;
     for (size_t i = 0; i < pack_n_extents(p); i++) ends[n_ends++] = pack_extent_at(p, i)->offset;
@@ -237,9 +290,8 @@ static void sign(uint8_t *p, size_t n) {
     gguf_close(g);
 }
 
-static void refuse_signed(const char *key, size_t skip, const void *data, size_t n_data, int code,
-                          const char *text) {
-    const char *path = make("signed.ebb", false);
+static void refuse_changed(const char *path, const char *key, size_t skip, const void *data,
+                           size_t n_data, int code, const char *text) {
     size_t n;
     uint8_t *p = slurp(path, &n);
     size_t at = at_key(p, n, key) + skip;
@@ -250,9 +302,46 @@ static void refuse_signed(const char *key, size_t skip, const void *data, size_t
     free(p);
 }
 
+static void refuse_signed(const char *key, size_t skip, const void *data, size_t n_data, int code,
+                          const char *text) {
+    refuse_changed(make("signed.ebb", false), key, skip, data, n_data, code, text);
+}
+
+static void refuse_form(const char *key, size_t skip, const void *data, size_t n_data, int code,
+                        const char *text) {
+    refuse_changed(make_swsc("signed.ebb", false, 0), key, skip, data, n_data, code, text);
+}
+
+static void wrong_forms_are_refused(void) {
+    enum { TYPE = 4, ARRAY_N = 8, ARRAY = 16 };
+    refuse_form("ebb.swsc.len", ARRAY, "\4", 1, 0, "");
+    refuse_form("ebb.swsc.base", ARRAY, "\3", 1, -EBADMSG, "form of attn_q has a base or a mark");
+    refuse_form("ebb.swsc.base", ARRAY, "\2", 1, -EBADMSG, "attn_q has whole channels, but");
+    refuse_form("ebb.swsc.base", TYPE, "\1", 1, -EBADMSG, "");
+    refuse_form("ebb.swsc.bas", 0, "E", 1, -EBADMSG, "7 extents");
+    refuse_form("ebb.swsc.len", ARRAY, "\6", 1, -EBADMSG, "attn_q has segments that are not");
+    refuse_form("ebb.swsc.le", 0, "N", 1, -EBADMSG, "key ebb.swsc.len is missing");
+    refuse_form("ebb.swsc.bits", ARRAY + 1, "\15", 1, -EBADMSG, "attn_k has indices");
+    refuse_form("ebb.swsc.k", ARRAY, "\1", 1, -EBADMSG, "attn_q has a book");
+    refuse_form("ebb.swsc.k", ARRAY + 8, "\377\377\377\377", 4, -EBADMSG, "attn_v has no channels");
+    refuse_form("ebb.swsc.k", ARRAY + 8, "\377\377\0\0", 4, -EBADMSG, "attn_v has no channels");
+    refuse_form("ebb.swsc.shared", ARRAY, "\2", 1, -EBADMSG, "attn_q has a base or a mark");
+    refuse_form("ebb.swsc.shared", ARRAY + 2, "\1", 1, -EBADMSG, "attn_v has whole channels, but");
+    refuse_form("ebb.swsc.rank", ARRAY + 12, "\41", 1, -EBADMSG, "attn_output has a rank");
+    refuse_form("ebb.swsc.rank", ARRAY + 12, "\340\377\377\377", 4, -EBADMSG, "has a rank");
+    refuse_form("ebb.swsc.rank", ARRAY + 16, "\0", 1, -EBADMSG, "ffn_gate has neither a base nor");
+    refuse_form("ebb.swsc.factor_bits", ARRAY + 3, "\5", 1, -EBADMSG, "attn_output has factors");
+    refuse_form("ebb.swsc.basis_shared", ARRAY, "\1", 1, -EBADMSG, "attn_q has a shared basis");
+    refuse_form("ebb.ladder.deep.to", ARRAY + 3, "\2", 1, -EBADMSG, "but its unit has no swsc");
+    refuse_form("ebb.ladder.deep.bytes", ARRAY + 16, "\1", 1, -EBADMSG, "0 after");
+    refuse_form("unit.000.sws", 0, "d", 1, -EBADMSG, "extent unit.000.swsc is expected");
+}
+
 static void signed_but_wrong_is_refused(void) {
     enum { SCALAR = 4, ARRAY_N = 8, ARRAY = 16 }; /* past the types, past the count */
-    refuse_signed("ebb.version", SCALAR, "\2", 1, -ENOTSUP, "pack version 2 is not supported");
+    refuse_signed("ebb.version", SCALAR, "\1", 1, -ENOTSUP,
+                  "pack version 1 is not supported, only 2; build it again");
+    refuse_signed("ebb.version", SCALAR, "\3", 1, -ENOTSUP, "pack version 3 is not supported");
     refuse_signed("ebb.version", SCALAR, "\0", 1, -ENOTSUP, "pack version 0");
     refuse_signed("ebb.versio", 0, "N", 1, -EBADMSG, "not an ebb pack");
     refuse_signed("general.alignment", SCALAR, "\0\100\0\0", 2, 0, "");
@@ -273,9 +362,9 @@ static void signed_but_wrong_is_refused(void) {
     refuse_signed("ebb.ladder.jaccard.unit", ARRAY, "\1", 1, -EBADMSG, "ladder jaccard: step");
     refuse_signed("ebb.ladder.jaccard.from", ARRAY, "\1", 1, -EBADMSG, "ladder jaccard: step 0");
     refuse_signed("ebb.ladder.jaccard.to", ARRAY, "\0", 1, -EBADMSG, "does not go down");
-    refuse_signed("ebb.ladder.jaccard.to", ARRAY, "\2", 1, -ENOTSUP, "rung swsc is not supported");
+    refuse_signed("ebb.ladder.jaccard.to", ARRAY, "\2", 1, -EBADMSG, "its unit has no swsc");
     refuse_signed("ebb.ladder.jaccard.to", ARRAY, "\11", 1, -EBADMSG, "names no unit or no rung");
-    refuse_signed("ebb.ladder.jaccard.bytes", ARRAY, "\1", 1, -EBADMSG, "its low plane has");
+    refuse_signed("ebb.ladder.jaccard.bytes", ARRAY, "\1", 1, -EBADMSG, "bytes, its extents have");
     refuse_signed("ebb.ladder.jaccard.cost", ARRAY, "\0\0\xc0\x7f", 4, -EBADMSG, "not a number");
     refuse_signed("ebb.header.xxh3", 12 + 8, "X", 1, -EBADMSG, ""); /* the first extent's name */
 }
@@ -438,10 +527,12 @@ static void refuses_what_is_no_pack(void) {
 
 static const struct t_case cases[] = {
     {"reads_what_was_written", reads_what_was_written},
+    {"reads_the_rung_swsc", reads_the_rung_swsc},
     {"every_flipped_byte_is_detected", every_flipped_byte_is_detected},
     {"errors_name_the_place", errors_name_the_place},
     {"every_other_length_is_refused", every_other_length_is_refused},
     {"signed_but_wrong_is_refused", signed_but_wrong_is_refused},
+    {"wrong_forms_are_refused", wrong_forms_are_refused},
     {"model_names_are_safe", model_names_are_safe},
     {"embedding_rows", embedding_rows},
     {"layouts_hold", layouts_hold},

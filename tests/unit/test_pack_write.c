@@ -133,6 +133,144 @@ static void misuse_is_refused(void) {
     pack_writer_destroy(NULL);
 }
 
+/* Once the planes are written, and before anything is: the same pack. */
+static void the_rung_swsc_is_said_late_or_early(void) {
+    const char *dir = folder("swsc"), *a = in(dir, "a.ebb"), *b = in(dir, "b.ebb");
+    struct tiny_opts o = tiny_defaults();
+    struct tiny_source s;
+    struct pack_writer *w;
+    struct err e = {0};
+    size_t n, n2;
+    o.n_embd = 320; /* extents of several blocks, and moves that overlap */
+    tiny_source_init(&s, &o);
+    tiny_source_swsc(&s, 1);
+    REQUIRE_OK(tiny_pack_write_swsc(&o, 1, a, &e), &e);
+    REQUIRE_OK(pack_writer_create(b, s.g, &s.h, &w, &e), &e);
+    for (uint32_t u = 0; u < model_n_units(&s.h); u++) {
+        put_extent(w, &s, PACK_HIGH, u);
+        if (u != 1) put_extent(w, &s, PACK_LOW, u);
+    }
+    put_extent(w, &s, PACK_CORE, 0);
+    uint64_t sum = pack_writer_xxh3(w, PACK_HIGH, 2);
+    struct swsc_form bad[MODEL_LAYER_MATS];
+    memcpy(bad, s.forms, sizeof(bad));
+    bad[3].rank = 31;
+    CHECK_EQ(pack_writer_swsc(w, bad, &e), -EBADMSG);
+    REQUIRE_OK(pack_writer_swsc(w, s.forms, &e), &e);
+    CHECK_EQ(pack_writer_swsc(w, s.forms, &e), -EINVAL);
+    CHECK_EQU(pack_writer_xxh3(w, PACK_HIGH, 2), sum);
+    put_extent(w, &s, PACK_LOW, 1);
+    for (uint32_t u = s.h.n_layers; u-- > 0;) put_extent(w, &s, PACK_SWSC, u);
+    put_extent(w, &s, PACK_BOOKS, 0);
+    REQUIRE_OK(tiny_pack_finish(w, &s, &e), &e);
+    pack_writer_destroy(w);
+    uint8_t *p = slurp(a, &n), *q = slurp(b, &n2);
+    CHECK_EQU(n, n2);
+    if (n == n2) CHECK_MEM(p, q, n);
+    free(p);
+    free(q);
+    tiny_source_fini(&s);
+}
+
+static void what_swsc_lacks_is_refused(void) {
+    const char *dir = folder("lacks");
+    struct tiny_opts o = tiny_defaults();
+    struct tiny_source s;
+    struct pack_writer *w;
+    struct err e = {0};
+    uint64_t n;
+    tiny_source_init(&s, &o);
+    tiny_source_swsc(&s, 0);
+    uint8_t *p = tiny_pack_extent(&s, PACK_SWSC, 1, 1, &n);
+    REQUIRE_OK(pack_writer_create(in(dir, "x.ebb"), s.g, &s.h, &w, &e), &e);
+    CHECK_EQ(pack_writer_extent(w, PACK_SWSC, 1, p, n, &e), -EINVAL); /* not said yet */
+    REQUIRE_OK(pack_writer_swsc(w, s.forms, &e), &e);
+    CHECK_EQ(pack_writer_extent(w, PACK_SWSC, 3, p, n, &e), -EINVAL); /* the head */
+    CHECK_EQ(pack_writer_extent(w, PACK_SWSC, 1, p, n - 1, &e), -EINVAL);
+    struct swsc_layout at[MODEL_LAYER_MATS];
+    swsc_unit_layout(&s.h, s.forms, at);
+    p[at[MODEL_V].labels] = 255; /* of 17 channels */
+    CHECK_EQ(pack_writer_extent(w, PACK_SWSC, 1, p, n, &e), -EBADMSG);
+    CHECK_STR(e.msg, "unit.001.swsc: attn_v: row 0 names channel 255 of 17");
+    p[at[MODEL_V].labels] = 16;
+    p[9]++;
+    CHECK_EQ(pack_writer_extent(w, PACK_SWSC, 1, p, n, &e), -EBADMSG);
+    p[9]--;
+    REQUIRE_OK(pack_writer_extent(w, PACK_SWSC, 1, p, n, &e), &e);
+    put_extent(w, &s, PACK_CORE, 0);
+    for (uint32_t u = 0; u < model_n_units(&s.h); u++) {
+        put_extent(w, &s, PACK_HIGH, u);
+        put_extent(w, &s, PACK_LOW, u);
+    }
+    CHECK_EQ(tiny_pack_finish(w, &s, &e), -EINVAL);
+    CHECK_STR(e.msg, "extent books was not written");
+    pack_writer_destroy(w);
+    free(p);
+    tiny_source_fini(&s);
+}
+
+/* A writer dies, before or after it said that there is the rung swsc; the next one goes on. */
+static void resumes_with_the_rung_swsc(void) {
+    const char *dir = folder("again"), *path = in(dir, "x.ebb");
+    struct tiny_opts o = tiny_defaults();
+    struct tiny_source s;
+    struct err e = {0};
+    size_t n, n2;
+    tiny_source_init(&s, &o);
+    tiny_source_swsc(&s, 3);
+    REQUIRE_OK(tiny_pack_write_swsc(&o, 3, in(dir, "y.ebb"), &e), &e);
+    for (int is_late = 0; is_late < 2; is_late++) {
+        struct pack_writer *w;
+        int pipes[2];
+        uint64_t sums[4];
+        REQUIRE(pipe(pipes) == 0);
+        pid_t pid = fork();
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+            if (pack_writer_create(path, s.g, &s.h, &w, NULL) < 0) _exit(1);
+            if (is_late && pack_writer_swsc(w, s.forms, NULL) < 0) _exit(2);
+            put_extent(w, &s, PACK_HIGH, 0);
+            put_extent(w, &s, PACK_HIGH, 1);
+            put_extent(w, &s, PACK_LOW, 1);
+            if (is_late) put_extent(w, &s, PACK_SWSC, 1);
+            sums[0] = pack_writer_xxh3(w, PACK_HIGH, 0);
+            sums[1] = pack_writer_xxh3(w, PACK_HIGH, 1);
+            sums[2] = pack_writer_xxh3(w, PACK_LOW, 1);
+            sums[3] = is_late ? pack_writer_xxh3(w, PACK_SWSC, 1) : 0;
+            _exit(write(pipes[1], sums, sizeof(sums)) == sizeof(sums) ? 0 : 3);
+        }
+        int status;
+        REQUIRE(waitpid(pid, &status, 0) == pid && status == 0);
+        REQUIRE(read(pipes[0], sums, sizeof(sums)) == sizeof(sums));
+        close(pipes[0]);
+        close(pipes[1]);
+        REQUIRE_OK(pack_writer_resume(path, s.g, &s.h, &w, &e), &e);
+        if (is_late) REQUIRE_OK(pack_writer_swsc(w, s.forms, &e), &e);
+        REQUIRE_OK(pack_writer_keep(w, PACK_HIGH, 0, sums[0], &e), &e);
+        REQUIRE_OK(pack_writer_keep(w, PACK_HIGH, 1, sums[1], &e), &e);
+        CHECK_EQ(pack_writer_keep(w, PACK_LOW, 1, sums[2] + 1, &e), -EBADMSG);
+        REQUIRE_OK(pack_writer_keep(w, PACK_LOW, 1, sums[2], &e), &e);
+        if (is_late) REQUIRE_OK(pack_writer_keep(w, PACK_SWSC, 1, sums[3], &e), &e);
+        if (!is_late) REQUIRE_OK(pack_writer_swsc(w, s.forms, &e), &e);
+        put_extent(w, &s, PACK_CORE, 0);
+        put_extent(w, &s, PACK_BOOKS, 0);
+        for (uint32_t u = 0; u < model_n_units(&s.h); u++) {
+            if (u > 1) put_extent(w, &s, PACK_HIGH, u);
+            if (u != 1) put_extent(w, &s, PACK_LOW, u);
+            if (u < s.h.n_layers && !(is_late && u == 1)) put_extent(w, &s, PACK_SWSC, u);
+        }
+        REQUIRE_OK(tiny_pack_finish(w, &s, &e), &e);
+        pack_writer_destroy(w);
+        uint8_t *p = slurp(path, &n), *q = slurp(in(dir, "y.ebb"), &n2);
+        CHECK_EQU(n, n2);
+        if (n == n2) CHECK_MEM(p, q, n);
+        free(p);
+        free(q);
+        unlink(path);
+    }
+    tiny_source_fini(&s);
+}
+
 static const char sha[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /* Finishes a pack with this header; the code and part of the message. */
@@ -173,7 +311,7 @@ static void bad_headers_are_refused(void) {
     struct ladder_step step = {.unit = 0, .from = RUNG_FULL, .to = RUNG_HIGH, .bytes = 1};
     struct pack_ladder_in ladder = {.name = "x", .steps = &step, .n_steps = 1};
     finish_with(dir, (struct pack_meta){.ladders = &ladder, .n_ladders = 1}, -EBADMSG,
-                "its low plane has");
+                "bytes, its extents have");
     ladder.name = "a name";
     ladder.n_steps = 0;
     finish_with(dir, (struct pack_meta){.ladders = &ladder, .n_ladders = 1}, -EBADMSG, "");
@@ -368,6 +506,9 @@ static void bad_names_are_refused(void) {
 static const struct t_case cases[] = {
     {"same_calls_give_the_same_bytes", same_calls_give_the_same_bytes},
     {"misuse_is_refused", misuse_is_refused},
+    {"the_rung_swsc_is_said_late_or_early", the_rung_swsc_is_said_late_or_early},
+    {"what_swsc_lacks_is_refused", what_swsc_lacks_is_refused},
+    {"resumes_with_the_rung_swsc", resumes_with_the_rung_swsc},
     {"bad_headers_are_refused", bad_headers_are_refused},
     {"header_room_is_as_planned", header_room_is_as_planned},
     {"second_writer_is_refused", second_writer_is_refused},
