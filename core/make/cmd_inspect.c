@@ -10,8 +10,8 @@
 #include "core/make/cmd.h"
 #include "core/pack.h"
 
-/* Both rungs that this version's packs hold. */
-static const enum rung rungs[] = {RUNG_FULL, RUNG_HIGH};
+/* The rungs that hold bytes; a unit may be without the last one. */
+static const enum rung rungs[] = {RUNG_FULL, RUNG_HIGH, RUNG_SWSC};
 
 static double distortion(const struct pack *p, enum rung rung, const char *score, uint32_t unit) {
     char key[64];
@@ -44,6 +44,7 @@ static void json_unit(const struct pack *p, uint32_t unit) {
     json_name(p, unit);
     printf(",\"rungs\":{");
     for (size_t i = 0; i < ARRAY_LEN(rungs); i++) {
+        if (!pack_has_rung(p, unit, rungs[i])) continue;
         printf("%s\"%s\":{\"bytes\":%" PRIu64 ",\"kl\":", i ? "," : "", rung_name(rungs[i]),
                pack_unit_bytes(p, unit, rungs[i]));
         cmd_json_num(stdout, distortion(p, rungs[i], "kl", unit));
@@ -70,6 +71,26 @@ static void json_fallbacks(const struct pack *p) {
         }
 }
 
+static void json_forms(const struct pack *p) {
+    const struct model_hparams *h = pack_hparams(p);
+    const struct swsc_form *f = pack_swsc(p);
+    const struct pack_extent *books = pack_find(p, PACK_BOOKS, 0);
+    printf("\"swsc\":{\"books_bytes\":%" PRIu64 ",\"forms\":[", books ? books->bytes : 0);
+    for (int m = 0; m < MODEL_LAYER_MATS; m++) {
+        uint32_t n_out, n_in;
+        model_mat_shape(h, (enum model_mat)m, &n_out, &n_in);
+        printf("%s{\"matrix\":\"%s\",\"base\":\"%s\",\"len\":%u,\"bits\":%u,\"k\":%" PRIu32
+               ",\"shared\":%s,\"rank\":%" PRIu32 ",\"factor_bits\":%u,\"basis_shared\":%s,"
+               "\"bits_per_weight\":",
+               m ? "," : "", model_mat_name((enum model_mat)m), swsc_base_name(f[m].base), f[m].len,
+               f[m].bits, f[m].k, f[m].is_shared ? "true" : "false", f[m].rank, f[m].factor_bits,
+               f[m].is_basis_shared ? "true" : "false");
+        cmd_json_num(stdout, swsc_form_bits(&f[m], n_out, n_in, h->n_layers));
+        putchar('}');
+    }
+    printf("]},");
+}
+
 static void json_ladder(const struct pack *p, const struct ladder *l) {
     cmd_json_str(stdout, ladder_name(l), strlen(ladder_name(l)));
     printf(":[");
@@ -91,7 +112,9 @@ static void print_json(const struct pack *p) {
     cmd_json_str(stdout, name, strlen(name));
     printf(",\"units\":[");
     for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) json_unit(p, u);
-    printf("],\"ladders\":{");
+    printf("],");
+    if (pack_has_swsc(p)) json_forms(p);
+    printf("\"ladders\":{");
     for (size_t i = 0; i < pack_n_ladders(p); i++) {
         if (i) putchar(',');
         json_ladder(p, pack_ladder_at(p, i));
@@ -155,25 +178,58 @@ static void print_score(double v, double scale, const char *unit) {
         printf(" %11s%*s", "-", (int)strlen(unit), "");
 }
 
+/* One form in words: "segments of 4, k 4096, one book for all layers". */
+static void print_form(const struct pack *p, int m) {
+    const struct model_hparams *h = pack_hparams(p);
+    const struct swsc_form *f = &pack_swsc(p)[m];
+    uint32_t n_out, n_in;
+    model_mat_shape(h, (enum model_mat)m, &n_out, &n_in);
+    printf("%-12s %6.3f bits, ", model_mat_name((enum model_mat)m),
+           swsc_form_bits(f, n_out, n_in, h->n_layers));
+    if (f->base == SWSC_SEGMENTS)
+        printf("segments of %u, k %" PRIu32 ", %s", f->len, f->k,
+               f->is_shared ? "one book for all layers" : "a book for each layer");
+    else if (f->base == SWSC_CHANNELS)
+        printf("whole channels, k %" PRIu32 " in %u bits", f->k, f->factor_bits);
+    else
+        printf("no base");
+    if (f->rank > 0)
+        printf(", pair of rank %" PRIu32 " in %u bits%s", f->rank, f->factor_bits,
+               f->is_basis_shared ? ", one basis for two layers" : "");
+    putchar('\n');
+}
+
+static void print_forms(const struct pack *p) {
+    const struct pack_extent *books = pack_find(p, PACK_BOOKS, 0);
+    if (!pack_has_swsc(p)) return;
+    printf("\nrung swsc: %" PRIu64 " bytes shared by all layers\n", books ? books->bytes : 0);
+    for (int m = 0; m < MODEL_LAYER_MATS; m++) print_form(p, m);
+}
+
 static void print_units(const struct pack *p) {
     const struct model_hparams *h = pack_hparams(p);
+    size_t n = pack_has_swsc(p) ? ARRAY_LEN(rungs) : ARRAY_LEN(rungs) - 1;
     uint64_t sum[ARRAY_LEN(rungs)] = {0};
-    printf("\n%-10s %12s %12s %13s %13s %11s\n", "unit", "full bytes", "high bytes", "full error",
-           "high error", "importance");
+    printf("\n%-10s", "unit");
+    for (size_t i = 0; i < n; i++) printf(" %6s bytes", rung_name(rungs[i]));
+    for (size_t i = 0; i < n; i++) printf(" %7s error", rung_name(rungs[i]));
+    printf(" %11s\n", "importance");
     for (uint32_t u = 0; u < model_n_units(h); u++) {
         char name[32];
         printf("%-10s", model_unit_name(h, u, name, sizeof(name)));
-        for (size_t i = 0; i < ARRAY_LEN(rungs); i++) {
-            uint64_t n = pack_unit_bytes(p, u, rungs[i]);
-            sum[i] += n;
-            printf(" %12" PRIu64, n);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t bytes = pack_unit_bytes(p, u, rungs[i]);
+            sum[i] += bytes;
+            printf(" %12" PRIu64, bytes);
         }
-        for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
+        for (size_t i = 0; i < n; i++)
             print_score(distortion(p, rungs[i], "error", u), 100.0, " %");
         print_score(pack_score(p, "ebb.importance.lsaq", u), 1.0, "");
         putchar('\n');
     }
-    printf("%-10s %12" PRIu64 " %12" PRIu64 "\n", "all", sum[0], sum[1]);
+    printf("%-10s", "all");
+    for (size_t i = 0; i < n; i++) printf(" %12" PRIu64, sum[i]);
+    putchar('\n');
 }
 
 static void print_ladder(const struct pack *p, const struct ladder *l) {
@@ -204,6 +260,7 @@ static void print_text(const struct pack *p) {
     print_fallbacks(p);
     print_str("packer", text_of(p, "ebb.packer"));
     print_units(p);
+    print_forms(p);
     for (size_t i = 0; i < pack_n_ladders(p); i++) print_ladder(p, pack_ladder_at(p, i));
 }
 

@@ -7,7 +7,8 @@
 #include "core/mem.h"
 #include "core/pack.h"
 
-/* A pack's extents one at a time, but for the two of a unit, which are bound together. */
+/* A pack's extents one at a time, but for the two planes of a unit, which are bound together, and
+ * `books`, which stays as all forms are bound to it. */
 struct buf {
     void *data;
     uint64_t bytes;
@@ -41,22 +42,41 @@ static int verify_unit(struct tools *t, const struct pack *p, uint32_t unit, str
     return r;
 }
 
+static int verify_swsc(struct tools *t, const struct pack *p, uint32_t unit,
+                       const struct buf *books, struct err *e) {
+    const struct pack_extent *x = pack_find(p, PACK_SWSC, unit);
+    struct swsc_mat mats[MODEL_LAYER_MATS];
+    struct buf b = {0};
+    if (!x) return 0;
+    int r = read_extent(t, p, x, &b, e);
+    if (r == 0)
+        r = pack_bind_swsc(pack_hparams(p), pack_swsc(p), unit, books->data, books->bytes, b.data,
+                           b.bytes, mats, e);
+    release(t, &b);
+    return r;
+}
+
 static int verify(struct tools *t, const struct pack *p, uint64_t *ret_bytes, struct err *e) {
     uint32_t n_units = model_n_units(pack_hparams(p)), done = 0;
     size_t n = pack_n_extents(p);
+    struct buf books = {0};
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++) {
         const struct pack_extent *x = pack_extent_at(p, i);
         *ret_bytes += x->bytes;
-        if (x->part != PACK_CORE && x->part != PACK_EMBD) continue;
+        if (x->part != PACK_CORE && x->part != PACK_EMBD && x->part != PACK_BOOKS) continue;
         struct buf b = {0};
-        r = read_extent(t, p, x, &b, e);
+        r = read_extent(t, p, x, x->part == PACK_BOOKS ? &books : &b, e);
         release(t, &b);
     }
+    if (r == 0 && books.data)
+        r = pack_check_books(pack_hparams(p), pack_swsc(p), books.data, books.bytes, e);
     for (uint32_t u = 0; r == 0 && u < n_units; u++) {
         r = verify_unit(t, p, u, e);
+        if (r == 0) r = verify_swsc(t, p, u, &books, e);
         progress_tell(&t->progress, "verifying", ++done, n_units, "units");
     }
+    release(t, &books);
     return r;
 }
 
