@@ -17,11 +17,12 @@
 
 enum { MAX_SEQS = 64 }; /* written together: beyond this the products gain nothing from size */
 
-/* Caches of all sequences written together. */
-#define KV_BYTES ((uint64_t)768 << 20)
+/* Caches of all sequences written together. With the layers below and what a step needs the whole
+ * stays under 1 GiB. */
+#define KV_BYTES ((uint64_t)384 << 20)
 /* Layers kept as floats between steps. A model that does not fit is de-quantised every step, which
  * takes about half of the time again. */
-#define KEEP_BYTES ((uint64_t)1 << 30)
+#define KEEP_BYTES ((uint64_t)512 << 20)
 
 struct writer {
     struct tools *t; /* borrowed, as are tok and h */
@@ -253,8 +254,11 @@ static int writer_init(struct writer *w, struct tools *t, const struct gguf *g,
     int r = source_create(t->mem, t->pool, &t->ops, g, KEEP_BYTES, &w->source, e);
     if (r < 0) return r;
     w->h = source_hparams(w->source);
-    uint64_t fits = KV_BYTES / kv_bytes_for(w->h, window);
-    w->n_seqs = (uint32_t)MAX((uint64_t)1, MIN(fits, (uint64_t)MIN(n_windows, (uint32_t)MAX_SEQS)));
+    uint64_t fits = MAX((uint64_t)1, KV_BYTES / kv_bytes_for(w->h, window));
+    uint32_t most = (uint32_t)MIN(fits, (uint64_t)MIN(n_windows, (uint32_t)MAX_SEQS));
+    /* Turns of equal size: a small last one would take as long as a full one. */
+    uint32_t n_turns = (n_windows + most - 1) / most;
+    w->n_seqs = (n_windows + n_turns - 1) / n_turns;
     bind(w, NULL, w->n_seqs);
     w->data = mem_alloc(t->mem, MEM_PACKER, w->bytes);
     if (!w->data) r = err_set(e, -ENOMEM, "no memory to write a text");
