@@ -38,7 +38,7 @@ struct config {
     uint64_t serve_stall_us;     /* serve.stall_timeout: a client that does not read, 30s */
     uint64_t serve_drain_us;     /* serve.drain_timeout: on SIGTERM, 20s */
 
-    char precision_ladder[64];     /* precision.ladder: lsaq */
+    char precision_ladder[64];     /* precision.ladder: jaccard */
     uint64_t memory_limit_bytes;   /* memory.limit: size or auto (CONFIG_AUTO_BYTES) */
     uint64_t memory_reserve_bytes; /* memory.reserve: MemAvailable left to others, 256MiB */
     uint64_t memory_margin_bytes;  /* memory.margin: room wanted before a step up, 16MiB */

@@ -75,8 +75,8 @@ static const struct schema_key keys[] = {
     {"serve.drain_timeout", SCHEMA_TIME, true, false, AT(serve_drain_us), 0, 10 * MIN1, "20s",
      "Time that running answers get to finish when the daemon is told to stop"},
 
-    {"precision.ladder", SCHEMA_NAME, false, false, AT(precision_ladder), 1, 63, "lsaq",
-     "Which of the pack's ladders gives the order in which units change precision"},
+    {"precision.ladder", SCHEMA_NAME, false, false, AT(precision_ladder), 1, 63, "jaccard",
+     "Which of the pack's ladders gives the order in which units change precision: jaccard, lsaq, kl"},
 
     {"memory.limit", SCHEMA_BYTES, true, true, AT(memory_limit_bytes), MIB, 1024 * TIB, "auto",
      "Most that weights, KV cache and scratch may use together; auto leaves it to the system"},

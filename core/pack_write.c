@@ -504,15 +504,30 @@ out:
     return r;
 }
 
-int pack_writer_finish(struct pack_writer *w, const struct pack_meta *meta, struct err *e) {
+static int write_header(struct pack_writer *w, const struct pack_meta *meta, struct err *e) {
     struct out o = {0};
-    struct pack *p;
     if (w->is_finished) return err_set(e, -EINVAL, "the pack is finished already");
-    w->is_finished = true;
     int r = check_meta(w, meta, e);
     if (r == 0) r = build_header(w, meta, &o, e);
     if (r == 0) r = pack_temp_write(w->temp, 0, o.p, o.n, e);
     free(o.p);
+    return r;
+}
+
+int pack_writer_preview(struct pack_writer *w, const struct pack_meta *meta, struct pack **ret,
+                        struct err *e) {
+    struct pack_meta bare = *meta;
+    bare.scores = NULL;
+    bare.ladders = NULL;
+    bare.n_scores = bare.n_ladders = 0;
+    int r = write_header(w, &bare, e);
+    return r == 0 ? pack_open(pack_temp_path(w->temp), ret, e) : r;
+}
+
+int pack_writer_finish(struct pack_writer *w, const struct pack_meta *meta, struct err *e) {
+    struct pack *p;
+    int r = write_header(w, meta, e);
+    w->is_finished = true;
     if (r == 0) r = pack_temp_sync(w->temp, e);
     if (r < 0) return r;
     /* What the daemon would refuse must not get the final name. */

@@ -64,6 +64,12 @@ uint64_t pack_writer_xxh3(const struct pack_writer *w, enum pack_part part, uint
  * -EBADMSG (an extent of swsc or books that would not bind) or the system's error. */
 int pack_writer_extent(struct pack_writer *w, enum pack_part part, uint32_t unit, const void *data,
                        uint64_t bytes, struct err *e) MUST_CHECK;
+/* Opens what is written, for computing with it before its scores and ladders are known: puts a
+ * header without those in front of the extents, all of which must have been written. *ret is owned
+ * by the caller, to be closed before the writer goes on; the file keeps its temporary name. Errors
+ * of pack_writer_finish(); the writer is not used up. */
+int pack_writer_preview(struct pack_writer *w, const struct pack_meta *meta, struct pack **ret,
+                        struct err *e) MUST_CHECK;
 /* Writes the header, fsyncs, renames. The writer is used up either way; destroy it. */
 int pack_writer_finish(struct pack_writer *w, const struct pack_meta *meta,
                        struct err *e) MUST_CHECK;

@@ -16,6 +16,7 @@
 #include "core/gguf.h"
 #include "core/make/calib.h"
 #include "core/make/calibtext.h"
+#include "core/make/distortion.h"
 #include "core/make/feedback.h"
 #include "core/make/importance.h"
 #include "core/make/planes.h"
@@ -51,6 +52,7 @@ struct build {
     struct resume_field fields[RESUME_MAX_FIELDS];
     size_t n_fields;
     uint32_t n_resumed; /* layers */
+    struct score_result scored;
     char sha256[SHA256_DIGEST_STRING_LENGTH];
 };
 
@@ -256,7 +258,8 @@ static int build_embd(struct build *b, struct err *e) {
 struct told {
     float *lsaq, *full, *high; /* owned by lsaq: [n_units] each */
     uint32_t *fallback;        /* owned: [n_units] */
-    struct ladder_step *steps; /* owned: [n_units] */
+    struct distortion losses;
+    struct pack_score_in scores[DISTORTION_SCORES + 2];
 };
 
 static int told_init(struct told *t, const struct build *b, const struct importance *im,
@@ -264,13 +267,10 @@ static int told_init(struct told *t, const struct build *b, const struct importa
     uint32_t n_units = model_n_units(b->h);
     t->lsaq = calloc(3 * (size_t)n_units, sizeof(*t->lsaq));
     t->fallback = calloc(n_units, sizeof(*t->fallback));
-    t->steps = calloc(n_units, sizeof(*t->steps));
-    if (!t->lsaq || !t->fallback || !t->steps)
-        return err_set(e, -ENOMEM, "no memory for the ladder");
+    if (!t->lsaq || !t->fallback) return err_set(e, -ENOMEM, "no memory for the units' scores");
     t->full = t->lsaq + n_units;
     t->high = t->full + n_units;
     importance_lsaq(im, t->lsaq);
-    importance_ladder(b->h, t->lsaq, t->steps);
     for (uint32_t u = 0; u < n_units; u++) {
         const struct planes_stats *s = &b->units[u].stats;
         /* What is never fed anything puts out nothing, and that rightly. */
@@ -282,9 +282,9 @@ static int told_init(struct told *t, const struct build *b, const struct importa
 }
 
 static void told_fini(struct told *t) {
+    distortion_fini(&t->losses);
     free(t->lsaq);
     free(t->fallback);
-    free(t->steps);
 }
 
 static bool has_fallback(const struct build *b) {
@@ -293,32 +293,37 @@ static bool has_fallback(const struct build *b) {
     return false;
 }
 
-static int finish(struct build *b, const struct importance *im, struct err *e) {
-    struct told t = {0};
-    int r = told_init(&t, b, im, e);
-    if (r < 0) goto out;
-    const struct pack_score_in scores[] = {
-        {"ebb.importance.lsaq", t.lsaq},
-        {"ebb.distortion.full.error", t.full},
-        {"ebb.distortion.high.error", t.high},
-    };
-    struct pack_ladder_in ladder = {"lsaq", t.steps, model_n_units(b->h)};
+/* Scores what is written, through a pack of it that has no scores yet. */
+static int measure(struct build *b, struct told *t, const struct pack_meta *meta, struct err *e) {
+    struct pack *p;
+    int r = pack_writer_preview(b->writer, meta, &p, e);
+    if (r < 0) return r;
+    r = distortion_measure(b->t, p, &b->text.text, b->o->is_fast, t->lsaq, &t->losses, e);
+    pack_close(p);
+    b->scored = t->losses.result;
+    return r;
+}
+
+static int finish(struct build *b, struct told *t, struct err *e) {
     struct pack_meta meta = {
         .source_sha256 = b->sha256,
         .source_name = base_name(b->o->source),
         .calibration = b->text.description,
         .method = b->o->is_fast ? "fast" : "feedback",
-        .fallback = has_fallback(b) ? t.fallback : NULL,
-        .scores = scores,
-        /* Without the full moments the errors are not known. */
-        .n_scores = b->o->is_fast ? 1 : ARRAY_LEN(scores),
-        .ladders = &ladder,
-        .n_ladders = 1,
+        .fallback = has_fallback(b) ? t->fallback : NULL,
+        .scores = t->scores,
     };
-    r = pack_writer_finish(b->writer, &meta, e);
-out:
-    told_fini(&t);
-    return r;
+    int r = measure(b, t, &meta, e);
+    if (r < 0) return r;
+    memcpy(t->scores, t->losses.scores, t->losses.n_scores * sizeof(t->scores[0]));
+    meta.n_scores = t->losses.n_scores;
+    if (!b->o->is_fast) { /* without the full moments the errors are not known */
+        t->scores[meta.n_scores++] = (struct pack_score_in){"ebb.distortion.full.error", t->full};
+        t->scores[meta.n_scores++] = (struct pack_score_in){"ebb.distortion.high.error", t->high};
+    }
+    meta.ladders = t->losses.ladders;
+    meta.n_ladders = DISTORTION_LADDERS;
+    return pack_writer_finish(b->writer, &meta, e);
 }
 
 static int open_source(struct build *b, struct err *e) {
@@ -465,13 +470,19 @@ static int build_layers(struct build *b, struct err *e) {
 
 static int build_units(struct build *b, struct err *e) {
     struct importance *im = NULL;
+    struct told told = {0};
     int r = build_layers(b, e);
     if (r < 0) return r;
     calib_finish(b->calib);
     r = importance_create(b->t->mem, b->source, b->calib, &im, e);
     if (r == 0) r = build_head(b, im, e);
-    if (r == 0) r = finish(b, im, e);
+    if (r == 0) r = told_init(&told, b, im, e);
     importance_destroy(im);
+    /* What is measured last needs memory more than the hidden states do. */
+    calib_destroy(b->calib);
+    b->calib = NULL;
+    if (r == 0) r = finish(b, &told, e);
+    told_fini(&told);
     return r;
 }
 
@@ -481,6 +492,7 @@ static void report(const struct build *b, struct build_report *ret) {
                                  .window = b->text.text.window,
                                  .n_own = b->text.n_own,
                                  .n_resumed = b->n_resumed,
+                                 .n_scored = b->scored.n_positions,
                                  .hparams = *b->h};
     for (uint32_t u = 0; u < model_n_units(b->h); u++) {
         struct pack_mat_layout layout[MODEL_MAT_COUNT];

@@ -1,9 +1,11 @@
 /* GGUF in, pack out: reads the source, calibrates, quantises unit by unit, writes.
  *
  * Layers are done in order, each as soon as all windows went through it, and written at once; the
- * head last, in blocks of rows. In memory at a time: the windows' hidden states, one layer as
- * floats, its moments and its planes. The same source, text and options give the same bytes on one
- * kind of CPU, whatever the thread count, interrupted or not.
+ * head last, in blocks of rows. Then what is written is scored by the engine that will serve it
+ * (distortion.h), a part of the same text being what it is scored on. In memory at a time: the
+ * windows' hidden states, one layer as floats, its moments and its planes. The same source, text
+ * and options give the same bytes on one kind of CPU, whatever the thread count, interrupted or
+ * not.
  *
  * A build that ends with an error leaves nothing under the output's name or beside it. One that is
  * killed leaves its temporary file and its state (resume.h), for a build with is_resumed to go on
@@ -44,6 +46,7 @@ struct build_opts {
 struct build_report {
     uint32_t n_windows, n_own;     /* that there really were; n_own of them by the model itself */
     uint32_t n_asked, window;      /* windows wanted; tokens of each */
+    uint32_t n_scored;             /* positions that the units' losses were measured at */
     uint32_t n_resumed;            /* layers that an interrupted build had done */
     uint64_t n_weights, n_clipped; /* clipped: the low plane does not reach them */
     uint64_t full_bytes, high_bytes;

@@ -40,6 +40,8 @@ static void print_report(const struct build_opts *o, const struct build_report *
     printf("  method       %s\n", o->is_fast ? "fast: clip search only" : "error feedback");
     printf("  calibration  %u windows of %u tokens, %u by the model itself\n", r->n_windows,
            r->window, r->n_own);
+    printf("  scored       every unit alone at each of its rungs, on %" PRIu32 " positions\n",
+           r->n_scored);
     printf("  clipped      %.3f %% of the weights are beyond the low plane's reach\n",
            100.0 * (double)r->n_clipped / n);
     if (r->n_fallbacks > 0)

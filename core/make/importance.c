@@ -11,7 +11,6 @@
 #include "core/make/topk.h"
 #include "core/mem.h"
 #include "core/model.h"
-#include "core/pack.h"
 #include "core/pool.h"
 
 enum { VECTORS = 64 }; /* hidden states whose scores are made as one piece of work */
@@ -104,20 +103,4 @@ void importance_lsaq(const struct importance *im, float *ret) {
         ret[l] = (float)(sum / n);
     }
     ret[h->n_layers] = 1.0f; /* the head: see the header */
-}
-
-void importance_ladder(const struct model_hparams *h, const float *importance,
-                       struct ladder_step *ret) {
-    uint32_t n = model_n_units(h);
-    for (uint32_t u = 0; u < n; u++) {
-        struct pack_mat_layout layout[MODEL_MAT_COUNT];
-        struct ladder_step s = {.unit = u,
-                                .from = RUNG_FULL,
-                                .to = RUNG_HIGH,
-                                .bytes = pack_unit_layout(h, u, PACK_LOW, layout),
-                                .cost = importance[u]};
-        uint32_t at = u;
-        for (; at > 0 && ret[at - 1].cost > s.cost; at--) ret[at] = ret[at - 1];
-        ret[at] = s;
-    }
 }

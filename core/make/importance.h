@@ -14,12 +14,10 @@
 #define EBB_CORE_MAKE_IMPORTANCE_H
 
 #include "core/defs.h"
-#include "core/ladder.h"
 
 struct calib;
 struct err;
 struct mem;
-struct model_hparams;
 struct progress;
 struct source;
 
@@ -39,10 +37,5 @@ void importance_lsaq(const struct importance *im, float *ret);
 
 /* 1 - Jaccard overlap of two sets of n different ids. */
 float importance_jaccard_loss(const uint32_t *a, const uint32_t *b, uint32_t n);
-
-/* Steps full -> high, least important unit first, equal ones in order of their number:
- * ret[n_layers + 1]. `importance` is the cost of each step. */
-void importance_ladder(const struct model_hparams *h, const float *importance,
-                       struct ladder_step *ret);
 
 #endif

@@ -57,8 +57,9 @@ struct score {
     char what[48];
 };
 
-bool score_has_rung(const struct pack *p, uint32_t unit, enum rung rung) {
-    return rung != RUNG_PAGED && pack_unit_bytes(p, unit, rung) > 0;
+/* Whether a unit has a form for the rung to compute with; paged is none. */
+static bool has_form(const struct score *sc, uint32_t unit, enum rung rung) {
+    return rung != RUNG_PAGED && pack_has_rung(sc->pack, unit, rung);
 }
 
 static float *hidden(const struct score *sc, uint32_t in_group, uint32_t run) {
@@ -248,10 +249,10 @@ static int check(struct score *sc, struct err *e) {
         return err_set(e, -EINVAL, "%s to %s does not go down", upper, lower);
     for (uint32_t u = 0; u < sc->n_units; u++) {
         char name[16];
-        if (!score_has_rung(sc->pack, u, task->upper))
+        if (!has_form(sc, u, task->upper))
             return err_set(e, -EINVAL, "%s has no rung %s",
                            model_unit_name(sc->h, u, name, sizeof(name)), upper);
-        sc->is_scored[u] = score_has_rung(sc->pack, u, task->lower);
+        sc->is_scored[u] = has_form(sc, u, task->lower);
         n_scored += sc->is_scored[u];
     }
     if (n_scored == 0) return err_set(e, -EINVAL, "no unit of the pack has a rung %s", lower);

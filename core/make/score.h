@@ -26,8 +26,8 @@ struct tools;
 enum {
     SCORE_TOP_K = 30,
     SCORE_WINDOW = 256, /* tokens of a window at most */
-    SCORE_WINDOWS = 24,
-    SCORE_FAST_WINDOWS = 8,
+    SCORE_WINDOWS = 16,
+    SCORE_FAST_WINDOWS = 4,
 };
 
 struct score_task {
@@ -47,9 +47,6 @@ struct score_unit {
 struct score_result {
     uint32_t n_windows, window, n_positions; /* that there were; positions of all windows */
 };
-
-/* Whether a unit has a form for the rung; paged is none. */
-bool score_has_rung(const struct pack *p, uint32_t unit, enum rung rung);
 
 /* ret[n_units]. 0, -EINVAL (the rungs do not go down, a unit lacks the upper rung or all lack the
  * lower one, a token beyond the vocabulary), -ENOTSUP (a rung that cannot be computed), -EBADMSG

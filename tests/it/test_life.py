@@ -57,6 +57,17 @@ def bad_settings():
 
 
 @test
+def unknown_ladder():
+    d = ebbd.Daemon(ebbd.tiny_pack(), {"precision": {"ladder": "oracle"}}, start=False)
+    r = run_ebbd("--config", d.config)
+    check_eq(r.returncode, 78, r.stderr)
+    check_in("the pack has no ladder 'oracle' (precision.ladder); it has: jaccard, lsaq, kl", r.stderr)
+    for name in ("jaccard", "lsaq", "kl"):
+        with ebbd.Daemon(ebbd.tiny_pack(), {"precision": {"ladder": name}}) as d:
+            check_eq(d.ladder()["name"], name)
+
+
+@test
 def drains():
     # A stream whose reader has stopped is still there when the signal comes, and is finished once
     # it reads again.

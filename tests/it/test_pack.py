@@ -174,16 +174,19 @@ def inspect():
         check(0 < 10 * full["error"] < high["error"] < 0.1, u)
         check(full["bytes"] > high["bytes"] > 0, u)
         check(0 <= u["importance"]["lsaq"] <= 1, u)
-    steps = d["ladders"]["lsaq"]
-    check_eq(sorted(s["unit"] for s in steps), sorted(names))
-    check_eq(steps[-1]["unit"], "head")
-    check(all(a["cost"] <= b["cost"] for a, b in zip(steps, steps[1:])), steps)
-    check(all((s["from"], s["to"]) == ("full", "high") for s in steps), steps)
+        check((full["kl"], full["jaccard"]) == (0, 0) and high["kl"] > 0 and 0 < high["jaccard"] < 1, u)
+    check_eq(list(d["ladders"]), ["jaccard", "lsaq", "kl"])
+    for name, steps in d["ladders"].items():
+        check_eq(sorted(s["unit"] for s in steps), sorted(names))
+        price = [s["cost"] / (1 if name == "lsaq" else s["bytes"]) for s in steps]
+        check(all(a <= b for a, b in zip(price, price[1:])), steps)
+        check(all((s["from"], s["to"]) == ("full", "high") for s in steps), steps)
+    check_eq(d["ladders"]["lsaq"][-1]["unit"], "head")
     check_eq(d["source"]["name"], "tiny.gguf")
     check_eq(len(d["source"]["sha256"]), 64)
     check("text=text.txt windows=2" in d["calibration"], d["calibration"])
     people = run("inspect", pack()).stdout.decode()
-    for word in names + ["lsaq", "calibration", d["source"]["sha256"]]:
+    for word in names + ["lsaq", "jaccard", "kl", "calibration", d["source"]["sha256"]]:
         check(word in people, word)
 
 

@@ -15,6 +15,7 @@
 #include "core/gguf.h"
 #include "core/make/build.h"
 #include "core/make/resume.h"
+#include "core/make/score.h"
 #include "core/make/tools.h"
 #include "core/mem.h"
 #include "core/pack.h"
@@ -167,7 +168,7 @@ static void check_resumed(struct build_opts o, const struct killer *k, size_t n,
 }
 
 static const char packing[] = "calibrating and packing", head[] = "packing the head",
-                  writing[] = "writing a text";
+                  writing[] = "writing a text", scoring[] = "scoring full>high";
 
 static void test_resume(void) {
     struct build_opts o = text_opts();
@@ -176,7 +177,9 @@ static void test_resume(void) {
     check_resumed(o, (struct killer[]){{packing, 2}}, 1, 2);
     check_resumed(o, (struct killer[]){{packing, 3}}, 1, 3);
     check_resumed(o, (struct killer[]){{head, 1}}, 1, 3);
-    check_resumed(o, (struct killer[]){{packing, 1}, {packing, 2}, {head, 1}}, 3, 3);
+    check_resumed(o, (struct killer[]){{scoring, 1}}, 1, 3);
+    check_resumed(o, (struct killer[]){{scoring, 10}, {scoring, 20}}, 2, 3);
+    check_resumed(o, (struct killer[]){{packing, 1}, {packing, 2}, {head, 1}, {scoring, 5}}, 4, 3);
     o.save_layers = 2; /* what was done after the last save is done again */
     check_resumed(o, (struct killer[]){{packing, 1}}, 1, 0);
     check_resumed(o, (struct killer[]){{packing, 3}}, 1, 3);
@@ -448,6 +451,8 @@ static void test_fast(void) {
     CHECK(s.n == 4 && memcmp(s.p, "fast", 4) == 0);
     CHECK(isnan(pack_score(p, "ebb.distortion.high.error", 0)));
     CHECK(pack_score(p, "ebb.importance.lsaq", 0) >= 0.0);
+    CHECK(pack_score(p, "ebb.importance.jaccard", 0) > 0.0);
+    CHECK_EQU(r.n_scored, SCORE_FAST_WINDOWS * BUILD_FAST_WINDOW * 3 / 4);
     pack_close(p);
 }
 

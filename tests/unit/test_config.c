@@ -42,7 +42,7 @@ static void defaults_are_as_documented(void) {
     CHECK_EQU(c.serve_idle_us, 60000000);
     CHECK_EQU(c.serve_stall_us, 30000000);
     CHECK_EQU(c.serve_drain_us, 20000000);
-    CHECK_STR(c.precision_ladder, "lsaq");
+    CHECK_STR(c.precision_ladder, "jaccard");
     CHECK_EQU(c.memory_limit_bytes, CONFIG_AUTO_BYTES);
     CHECK_EQU(c.memory_reserve_bytes, 256 << 20);
     CHECK_EQU(c.memory_margin_bytes, 16 << 20);

@@ -447,28 +447,6 @@ static void test_jaccard(void) {
     CHECK_NEAR(importance_jaccard_loss(a, b, 4), 1.0 - 2.0 / 6.0, 1e-6);
 }
 
-static void test_ladder(void) {
-    struct model_hparams h = {.n_layers = 4,
-                              .n_embd = 64,
-                              .n_ff = 96,
-                              .n_heads = 4,
-                              .n_kv_heads = 2,
-                              .head_dim = 16,
-                              .n_vocab = 300,
-                              .is_tied = true};
-    static const float score[5] = {0.5f, 0.25f, 1.0f, 0.25f, 1.0f};
-    static const uint32_t order[5] = {1, 3, 0, 2, 4}; /* ties: lower unit first; head last */
-    struct ladder_step s[5];
-    struct pack_mat_layout layout[MODEL_MAT_COUNT];
-    importance_ladder(&h, score, s);
-    for (int i = 0; i < 5; i++) {
-        CHECK_EQU(s[i].unit, order[i]);
-        CHECK(s[i].cost == score[order[i]]);
-        CHECK(s[i].from == RUNG_FULL && s[i].to == RUNG_HIGH);
-        CHECK_EQU(s[i].bytes, pack_unit_layout(&h, order[i], PACK_LOW, layout));
-    }
-}
-
 /* ---- builds
  * -------------------------------------------------------------------------------------- */
 
@@ -491,20 +469,48 @@ static int build(unsigned n_threads, const char *src, const char *out, const cha
     return r;
 }
 
+/* Each ladder takes every unit from full to high; the measured ones by loss per byte, LSAQ's by
+ * importance, the head last. */
+static void check_ladders(const struct pack *p) {
+    static const char *const names[] = {"jaccard", "lsaq", "kl"};
+    uint32_t n_units = model_n_units(pack_hparams(p));
+    REQUIRE(pack_n_ladders(p) == ARRAY_LEN(names));
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+        const struct ladder *l = pack_ladder_at(p, k);
+        char key[64];
+        double last = 0.0;
+        CHECK_STR(ladder_name(l), names[k]);
+        REQUIRE(ladder_n_steps(l) == n_units);
+        CHECK_EQU(ladder_all_at(l, RUNG_HIGH), n_units);
+        snprintf(key, sizeof(key), "ebb.importance.%s", names[k]);
+        for (uint32_t i = 0; i < n_units; i++) {
+            const struct ladder_step *s = ladder_step_at(l, i);
+            double price = k == 1 ? (double)s->cost : (double)s->cost / (double)s->bytes;
+            CHECK_NEAR(s->cost, pack_score(p, key, s->unit), 1e-6 * (double)s->cost);
+            CHECK(price >= last * (1 - 1e-6));
+            last = price;
+        }
+    }
+    CHECK_EQU(ladder_step_at(pack_ladder(p, "lsaq"), n_units - 1)->unit, n_units - 1);
+}
+
 static void check_pack(const char *path) {
     struct err e = {0};
     struct pack *p;
     REQUIRE_OK(pack_open(path, &p, &e), &e);
-    CHECK_EQU(pack_n_ladders(p), 1);
-    CHECK(pack_ladder(p, "lsaq"));
-    CHECK_EQU(ladder_n_steps(pack_ladder_at(p, 0)), pack_hparams(p)->n_layers + 1);
-    CHECK_EQU(ladder_step_at(pack_ladder_at(p, 0), pack_hparams(p)->n_layers)->unit,
-              pack_hparams(p)->n_layers);
+    check_ladders(p);
     for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) {
         double full = pack_score(p, "ebb.distortion.full.error", u);
         double high = pack_score(p, "ebb.distortion.high.error", u);
         CHECK(full > 0 && high > 10 * full && high < 0.1);
-        CHECK(isnan(pack_score(p, "ebb.distortion.high.kl", u)));
+        double kl = pack_score(p, "ebb.distortion.high.kl", u);
+        double jaccard = pack_score(p, "ebb.distortion.high.jaccard", u);
+        CHECK(kl > 0 && jaccard > 0 && jaccard < 1);
+        CHECK(pack_score(p, "ebb.importance.kl", u) == kl);
+        CHECK(pack_score(p, "ebb.importance.jaccard", u) == jaccard);
+        CHECK(pack_score(p, "ebb.distortion.full.kl", u) == 0.0);
+        CHECK(pack_score(p, "ebb.distortion.full.jaccard", u) == 0.0);
+        CHECK(isnan(pack_score(p, "ebb.distortion.swsc.kl", u)));
     }
     for (size_t i = 0; i < pack_n_extents(p); i++) {
         const struct pack_extent *x = pack_extent_at(p, i);
@@ -778,7 +784,6 @@ int main(int argc, char **argv) {
         {"binary", test_binary},
         {"selftext", test_selftext},
         {"jaccard", test_jaccard},
-        {"ladder", test_ladder},
         {"build", test_build},
         {"build_fails", test_build_fails},
         {"eval", test_eval},
