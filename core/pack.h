@@ -123,8 +123,9 @@ int pack_bind_unit(const struct model_hparams *h, uint32_t unit, const void *hig
                    struct kern_planes ret[MODEL_MAT_COUNT], struct err *e) MUST_CHECK;
 
 /* Binds a layer's matrices to its swsc extent in memory and to `books`, whose directories must be
- * those of `forms` (checked), byte for byte. Every label is checked to be below k, and an index
- * cannot be beyond its book, so that what is bound can be multiplied whatever its bytes are.
+ * those of `forms` (checked), byte for byte. Every label is checked to be below k and no entry of a
+ * book to be -128, and an index cannot be beyond its book, so that what is bound can be multiplied
+ * whatever its other bytes are.
  * `books` is NULL if swsc_has_books() is false. Both are aligned to PACK_ARRAY_ALIGN. 0 or
  * -EBADMSG. */
 int pack_bind_swsc(const struct model_hparams *h, const struct swsc_form forms[MODEL_LAYER_MATS],
@@ -175,8 +176,8 @@ size_t pack_extent_index(const struct model_hparams *h, const struct swsc_form *
 int pack_read_forms(const struct gguf *g, const struct model_hparams *h,
                     struct swsc_form ret[MODEL_LAYER_MATS], bool *ret_has,
                     struct err *e) MUST_CHECK;
-/* Whether an swsc extent in memory begins with its directory and its labels are in range. 0 or
- * -EBADMSG. Any alignment. */
+/* Whether an swsc extent in memory begins with its directory, and its labels and books are in
+ * range. 0 or -EBADMSG. Any alignment. */
 int pack_check_swsc(const struct model_hparams *h, const struct swsc_form forms[MODEL_LAYER_MATS],
                     uint32_t layer, const void *swsc, uint64_t bytes, struct err *e) MUST_CHECK;
 /* Likewise of `books`. */

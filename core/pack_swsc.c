@@ -162,6 +162,31 @@ static int check_dir(const char *name, const uint8_t *want, size_t n, const void
     return 0;
 }
 
+/* Kernels need entries of -127 and above. */
+static int check_book(const char *name, int m, const void *extent, uint64_t book,
+                      const struct swsc_form *f, struct err *e) {
+    const int8_t *p = (const int8_t *)extent + book;
+    for (uint32_t i = 0; i < f->k * f->len; i++)
+        if (p[i] == INT8_MIN)
+            return err_set(e, -EBADMSG, "%s: %s: entry %" PRIu32 " of its book holds -128", name,
+                           model_mat_name((enum model_mat)m), i / f->len);
+    return 0;
+}
+
+static int check_labels(const char *name, int m, const void *extent, const struct swsc_layout *at,
+                        const struct swsc_form *f, struct err *e) {
+    size_t n = (size_t)planes_row_tiles(at->n_out) * PLANE_ROWS;
+    struct bytes b;
+    bytes_init(&b, (const uint8_t *)extent + at->labels, n * sizeof(uint16_t));
+    for (size_t i = 0; i < n; i++) {
+        uint16_t label = bytes_u16(&b);
+        if (label >= f->k)
+            return err_set(e, -EBADMSG, "%s: %s: row %zu names channel %u of %" PRIu32, name,
+                           model_mat_name((enum model_mat)m), i, label, f->k);
+    }
+    return 0;
+}
+
 int pack_check_swsc(const struct model_hparams *h, const struct swsc_form forms[MODEL_LAYER_MATS],
                     uint32_t layer, const void *swsc, uint64_t bytes, struct err *e) {
     uint8_t want[DIR_BYTES];
@@ -173,26 +198,26 @@ int pack_check_swsc(const struct model_hparams *h, const struct swsc_form forms[
     int r = check_dir(name, want, sizeof(want), swsc, bytes, pack_swsc_bytes(h, forms), e);
     if (r < 0) return r;
     swsc_unit_layout(h, forms, at);
-    for (int m = 0; m < MODEL_LAYER_MATS; m++) {
-        if (forms[m].base != SWSC_CHANNELS) continue;
-        size_t n = (size_t)planes_row_tiles(at[m].n_out) * PLANE_ROWS;
-        struct bytes b;
-        bytes_init(&b, (const uint8_t *)swsc + at[m].labels, n * sizeof(uint16_t));
-        for (size_t i = 0; i < n; i++) {
-            uint16_t label = bytes_u16(&b);
-            if (label >= forms[m].k)
-                return err_set(e, -EBADMSG, "%s: %s: row %zu names channel %u of %" PRIu32, name,
-                               model_mat_name((enum model_mat)m), i, label, forms[m].k);
-        }
+    for (int m = 0; r == 0 && m < MODEL_LAYER_MATS; m++) {
+        if (forms[m].base == SWSC_CHANNELS)
+            r = check_labels(name, m, swsc, &at[m], &forms[m], e);
+        else if (forms[m].base == SWSC_SEGMENTS && !forms[m].is_shared)
+            r = check_book(name, m, swsc, at[m].book, &forms[m], e);
     }
-    return 0;
+    return r;
 }
 
 int pack_check_books(const struct model_hparams *h, const struct swsc_form forms[MODEL_LAYER_MATS],
                      const void *books, uint64_t bytes, struct err *e) {
     uint8_t want[BOOKS_DIR_BYTES];
+    struct swsc_books_layout at[MODEL_LAYER_MATS];
     pack_books_dir(h, forms, want);
-    return check_dir("books", want, sizeof(want), books, bytes, pack_books_bytes(h, forms), e);
+    int r = check_dir("books", want, sizeof(want), books, bytes, pack_books_bytes(h, forms), e);
+    if (r < 0) return r;
+    swsc_books_layout(h, forms, at);
+    for (int m = 0; r == 0 && m < MODEL_LAYER_MATS; m++)
+        if (forms[m].is_shared) r = check_book("books", m, books, at[m].book, &forms[m], e);
+    return r;
 }
 
 /* --- Binding ---------------------------------------------------------------------------------- */
@@ -213,7 +238,7 @@ static void bind_mat(const struct swsc_form *f, const struct swsc_layout *own,
                                      .bits = f->bits};
     } else if (f->base == SWSC_CHANNELS) {
         ret->c = swsc_planes(p, &own->c, f->k, own->n_in);
-        ret->gains = p + own->gains;
+        ret->gains = (const uint16_t *)(const void *)(p + own->gains);
         ret->labels = (const uint16_t *)(const void *)(p + own->labels);
     }
     if (f->rank == 0) return;

@@ -31,8 +31,28 @@ out:
     return r;
 }
 
+int slab_bind_swsc(struct slab *s, const struct model_hparams *h,
+                   const struct swsc_form forms[MODEL_LAYER_MATS], const struct slab *books,
+                   struct err *e) {
+    if (s->part != PACK_SWSC || s->unit >= h->n_layers)
+        return err_set(e, -EINVAL, "part %d of unit %u is no swsc extent of a layer", (int)s->part,
+                       s->unit);
+    struct swsc_mat *mats = calloc(MODEL_LAYER_MATS, sizeof(*mats));
+    if (!mats) return err_set(e, -ENOMEM, "unit %u: no memory to bind its forms", s->unit);
+    int r = pack_bind_swsc(h, forms, s->unit, books ? books->data : NULL, books ? books->bytes : 0,
+                           s->data, s->bytes, mats, e);
+    if (r < 0) {
+        free(mats);
+        return r;
+    }
+    free(s->forms);
+    s->forms = mats;
+    return 0;
+}
+
 void slab_destroy(struct slab *s) {
     if (!s) return;
+    free(s->forms);
     mem_free(s->mem, MEM_SLAB, s->data, s->bytes);
     free(s);
 }

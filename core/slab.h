@@ -1,4 +1,5 @@
-/* A slab: the memory one extent was read into. Immutable once filled. Accounted as MEM_SLAB. */
+/* A slab: the memory one extent was read into, and what is bound to it. Immutable once filled and
+ * bound. Accounted as MEM_SLAB, but for the few bytes of `forms`. */
 #ifndef EBB_CORE_SLAB_H
 #define EBB_CORE_SLAB_H
 
@@ -14,13 +15,20 @@ struct slab {
     uint32_t unit;
     void *data; /* owned; extent->bytes */
     uint64_t bytes;
-    struct slab *link; /* the list of slabs that the store will free; NULL elsewhere */
+    struct swsc_mat *forms; /* owned; [MODEL_LAYER_MATS] after slab_bind_swsc(), else NULL */
+    struct slab *link;      /* the list of slabs that the store will free; NULL elsewhere */
 };
 
 /* Allocates and fills by pack_read_extent(); `x` is one of the pack's. 0, -ENOMEM or that
  * function's errors. Blocks on the disk. Thread: I/O worker, or any before the daemon serves. */
 int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, struct slab **ret,
               struct err *e) MUST_CHECK;
+/* Binds a slab of PACK_SWSC as pack_bind_swsc() does; `books` is the slab of that extent, NULL if
+ * there is none, and must outlive it. 0, -EINVAL (another part, no such layer), -EBADMSG or
+ * -ENOMEM. Thread: whose the slab is. */
+int slab_bind_swsc(struct slab *s, const struct model_hparams *h,
+                   const struct swsc_form forms[MODEL_LAYER_MATS], const struct slab *books,
+                   struct err *e) MUST_CHECK;
 /* Returns the bytes to the system at once. Accepts NULL. */
 void slab_destroy(struct slab *s);
 

@@ -24,22 +24,22 @@
 #include <string.h>
 
 #include "core/err.h"
-#include "core/pack.h"
 #include "core/slab.h"
 
 enum { N_PLANS = 4 };
 
-/* What the next plan will say about one unit. */
+/* What the next plan can say about one unit. */
 struct next_unit {
-    struct slab *high; /* owned */
-    struct slab *low;  /* owned */
-    struct kern_planes mats[MODEL_MAT_COUNT];
+    struct slab *high, *low, *swsc;           /* owned */
+    struct kern_planes mats[MODEL_MAT_COUNT]; /* of high and low */
 };
 
 struct store {
     /* Loop thread only. */
     const struct model_hparams *h; /* borrowed */
     uint32_t n_units;
+    const struct swsc_form *forms; /* borrowed, as is `books`; NULL: no rung swsc */
+    const struct slab *books;
     struct next_unit *next;      /* owned, [n_units] */
     struct plan *plans[N_PLANS]; /* owned */
     bool is_live[N_PLANS];
@@ -96,6 +96,7 @@ void store_destroy(struct store *s) {
     for (uint32_t u = 0; s->next && u < s->n_units; u++) {
         slab_destroy(s->next[u].high);
         slab_destroy(s->next[u].low);
+        slab_destroy(s->next[u].swsc);
     }
     free_retired(s);
     for (size_t i = 0; i < N_PLANS; i++) free(s->plans[i]);
@@ -108,56 +109,107 @@ static void check_state(const struct store *s) {
     unsigned n_live = 0;
     uint64_t adopted = store_adopted_epoch(s);
     for (size_t i = 0; i < N_PLANS; i++) {
+        const struct plan *p = s->plans[i];
         if (!s->is_live[i]) continue;
         n_live++;
-        ASSERT(s->plans[i]->epoch <= s->epoch); /* 2 */
+        ASSERT(p->epoch <= s->epoch); /* 2 */
+        for (uint32_t u = 0; u < p->n_units; u++) {
+            const struct plan_unit *x = &p->units[u];
+            ASSERT((x->low != NULL) == (x->rung == RUNG_FULL)); /* 5 */
+            ASSERT((x->high != NULL) == (x->rung <= RUNG_HIGH));
+            ASSERT((x->swsc != NULL) == (x->rung == RUNG_SWSC));
+        }
     }
     ASSERT(n_live < N_PLANS);          /* 1 */
     ASSERT(adopted <= s->epoch);       /* 2 */
     ASSERT(s->next_bytes <= s->bytes); /* 3 */
 }
 
-int store_add(struct store *s, struct slab *slab, struct err *e) {
-    uint32_t u = slab->unit;
-    if (slab->part != PACK_HIGH && slab->part != PACK_LOW)
-        return err_set(e, -EINVAL, "only planes can be stored, this slab is part %d", slab->part);
-    if (u >= s->n_units)
-        return err_set(e, -EINVAL, "unit %u: the model has only %u units", u, s->n_units);
-    struct next_unit *n = &s->next[u];
-    char name[16];
-    model_unit_name(s->h, u, name, sizeof(name));
-    if (slab->part == PACK_LOW && !n->high)
-        return err_set(e, -EINVAL, "%s: its high plane must come before its low one", name);
-    if (slab->part == PACK_HIGH ? n->high != NULL : n->low != NULL)
-        return err_set(e, -EINVAL, "%s: this plane is already resident", name);
+void store_set_swsc(struct store *s, const struct swsc_form forms[MODEL_LAYER_MATS],
+                    const struct slab *books) {
+    s->forms = forms;
+    s->books = books;
+}
 
-    /* Bound here and not when publishing, so that a bad extent is refused while the plan in force
-     * is still the better choice. */
+static struct slab **place_of(struct next_unit *n, enum pack_part part) {
+    switch (part) {
+    case PACK_HIGH: return &n->high;
+    case PACK_LOW: return &n->low;
+    case PACK_SWSC: return &n->swsc;
+    case PACK_CORE:
+    case PACK_EMBD:
+    case PACK_BOOKS: break;
+    }
+    return NULL;
+}
+
+static int bind_planes(struct store *s, struct next_unit *n, const struct slab *slab,
+                       struct err *e) {
     const struct slab *high = slab->part == PACK_HIGH ? slab : n->high;
     const struct slab *low = slab->part == PACK_LOW ? slab : NULL;
     struct kern_planes mats[MODEL_MAT_COUNT] = {{0}};
-    int r = pack_bind_unit(s->h, u, high->data, high->bytes, low ? low->data : NULL,
+    int r = pack_bind_unit(s->h, slab->unit, high->data, high->bytes, low ? low->data : NULL,
                            low ? low->bytes : 0, mats, e);
+    if (r == 0) memcpy(n->mats, mats, sizeof(mats));
+    return r;
+}
+
+int store_add(struct store *s, struct slab *slab, struct err *e) {
+    uint32_t u = slab->unit;
+    char name[16];
+    if (u >= s->n_units)
+        return err_set(e, -EINVAL, "unit %u: the model has only %u units", u, s->n_units);
+    struct next_unit *n = &s->next[u];
+    struct slab **place = place_of(n, slab->part);
+    model_unit_name(s->h, u, name, sizeof(name));
+    if (!place)
+        return err_set(e, -EINVAL, "only units' weights can be stored, this slab is part %d",
+                       slab->part);
+    if (slab->part == PACK_LOW && !n->high)
+        return err_set(e, -EINVAL, "%s: its high plane must come before its low one", name);
+    if (*place) return err_set(e, -EINVAL, "%s: this part is already resident", name);
+    if (slab->part == PACK_SWSC && !s->forms)
+        return err_set(e, -EINVAL, "%s: the pack has no rung swsc", name);
+
+    /* Bound here and not when publishing, so that a bad extent is refused while the plan in force
+     * is still the better choice. */
+    int r = slab->part == PACK_SWSC ? slab_bind_swsc(slab, s->h, s->forms, s->books, e)
+                                    : bind_planes(s, n, slab, e);
     if (r < 0) return r;
-    memcpy(n->mats, mats, sizeof(mats));
-    if (low)
-        n->low = slab;
-    else
-        n->high = slab;
+    *place = slab;
     s->bytes += slab->bytes;
     s->next_bytes += slab->bytes;
     return 0;
 }
 
-void store_drop_low(struct store *s, uint32_t unit) {
+static void retire(struct store *s, struct slab **place) {
+    struct slab *slab = *place;
+    if (!slab) return;
+    *place = NULL;
+    slab->link = s->retired;
+    s->retired = slab;
+    s->next_bytes -= slab->bytes;
+}
+
+void store_drop(struct store *s, uint32_t unit, enum pack_part part) {
     ASSERT(unit < s->n_units);
     struct next_unit *n = &s->next[unit];
-    if (!n->low) return;
-    for (size_t i = 0; i < MODEL_MAT_COUNT; i++) n->mats[i].low = NULL;
-    n->low->link = s->retired;
-    s->retired = n->low;
-    s->next_bytes -= n->low->bytes;
-    n->low = NULL;
+    struct slab **place = place_of(n, part);
+    ASSERT(place);
+    if (part == PACK_HIGH || part == PACK_LOW) {
+        for (size_t i = 0; i < MODEL_MAT_COUNT; i++) n->mats[i].low = NULL;
+        retire(s, &n->low);
+    }
+    if (part == PACK_HIGH) memset(n->mats, 0, sizeof(n->mats));
+    retire(s, place);
+}
+
+enum rung store_next_rung(const struct store *s, uint32_t unit) {
+    ASSERT(unit < s->n_units);
+    const struct next_unit *n = &s->next[unit];
+    if (n->low) return RUNG_FULL;
+    if (n->high) return RUNG_HIGH;
+    return n->swsc ? RUNG_SWSC : RUNG_PAGED;
 }
 
 /* Frees the plans that inference has moved on from. */
@@ -173,13 +225,18 @@ static size_t plan_index(const struct store *s, const struct plan *p) {
     return i;
 }
 
-int store_publish(struct store *s, uint32_t position, struct err *e) {
-    for (uint32_t u = 0; u < s->n_units; u++) {
-        char name[16];
-        if (s->next[u].high) continue;
-        return err_set(e, -EINVAL, "%s: its high plane is not resident",
-                       model_unit_name(s->h, u, name, sizeof(name)));
-    }
+static void plan_one(const struct store *s, uint32_t unit, struct plan_unit *ret) {
+    const struct next_unit *n = &s->next[unit];
+    bool has_planes = n->high != NULL;
+    ret->rung = store_next_rung(s, unit);
+    ret->high = n->high;
+    ret->low = n->low;
+    ret->swsc = has_planes ? NULL : n->swsc;
+    memcpy(ret->mats, n->mats, sizeof(ret->mats));
+    ret->forms = ret->swsc ? ret->swsc->forms : NULL;
+}
+
+void store_publish(struct store *s, uint32_t position) {
     free_old_plans(s);
     size_t i = 0;
     while (i < N_PLANS && s->is_live[i]) i++;
@@ -189,11 +246,7 @@ int store_publish(struct store *s, uint32_t position, struct err *e) {
     p->epoch = ++s->epoch;
     p->position = position;
     p->n_units = s->n_units;
-    for (uint32_t u = 0; u < s->n_units; u++) {
-        p->units[u].high = s->next[u].high;
-        p->units[u].low = s->next[u].low;
-        memcpy(p->units[u].mats, s->next[u].mats, sizeof(p->units[u].mats));
-    }
+    for (uint32_t u = 0; u < s->n_units; u++) plan_one(s, u, &p->units[u]);
     s->is_live[i] = true;
 
     /* Release pairs with the acquire in store_adopt(): it sees the plan whole. Nothing has to be
@@ -201,12 +254,14 @@ int store_publish(struct store *s, uint32_t position, struct err *e) {
     struct plan *back = atomic_exchange_explicit(&s->offered, p, memory_order_release);
     if (back) s->is_live[plan_index(s, back)] = false;
     check_state(s);
-    return 0;
 }
 
 static bool is_in_use(const struct store *s, const struct slab *slab) {
-    for (size_t i = 0; i < N_PLANS; i++)
-        if (s->is_live[i] && s->plans[i]->units[slab->unit].low == slab) return true;
+    for (size_t i = 0; i < N_PLANS; i++) {
+        if (!s->is_live[i]) continue;
+        const struct plan_unit *u = &s->plans[i]->units[slab->unit];
+        if (u->high == slab || u->low == slab || u->swsc == slab) return true;
+    }
     return false;
 }
 

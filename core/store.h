@@ -6,30 +6,39 @@
  * published plan uses any more is freed by the loop once the plan after it has been adopted, so
  * nothing is freed while it can still be read; there is no reference count to race with.
  *
- * The room for plans is taken once, in store_create(): publishing never allocates, so that going
- * down under memory pressure cannot fail.
+ * The room for plans is taken once, in store_create(): publishing never allocates and never fails,
+ * so that going down under memory pressure cannot.
+ *
+ * A unit may have several slabs at a time, as the next form must be there before the last one is
+ * dropped. The plan takes the best of them: planes if the high one is there, else the form swsc,
+ * else nothing: then the unit is paged, and its weights are whoever's business runs the plan.
  *
  * Invariants (checked by check_state() in store.c):
  *  1 at most one plan is offered, one is being adopted and one is adopted; no other is alive
  *  2 epochs rise by one with every publication
  *  3 a slab is owned by the store from store_add() until store_reap() frees it
- *  4 the adopted plan's slabs are never freed */
+ *  4 the adopted plan's slabs are never freed
+ *  5 a plan names the slabs that its rungs need and no other */
 #ifndef EBB_CORE_STORE_H
 #define EBB_CORE_STORE_H
 
 #include "core/defs.h"
+#include "core/ladder.h"
 #include "core/model.h"
+#include "core/pack.h"
+#include "core/swsc.h"
 #include "kernels/planes.h"
 
 struct err;
-struct pack;
 struct slab;
 struct store;
 
 struct plan_unit {
-    const struct slab *high; /* borrowed from the store while the plan lives */
-    const struct slab *low;  /* NULL: the unit is at `high` */
+    enum rung rung; /* full, high: mats; swsc: forms; paged: neither */
+    /* Borrowed from the store while the plan lives; NULL where the rung needs none. */
+    const struct slab *high, *low, *swsc;
     struct kern_planes mats[MODEL_MAT_COUNT];
+    const struct swsc_mat *forms; /* [MODEL_LAYER_MATS], with `swsc` */
 };
 
 struct plan {
@@ -44,19 +53,25 @@ int store_create(const struct model_hparams *h, struct store **ret, struct err *
 /* Thread: loop, after the inference thread is joined. Frees every plan and slab. Accepts NULL. */
 void store_destroy(struct store *s);
 
-/* Thread: loop. Puts a filled slab (PACK_HIGH or PACK_LOW) in the unit's place for its part (which
- * must be empty) of the next plan; a unit's high slab comes before its low one. Takes ownership on
- * success. 0, -EBADMSG (its directory does not fit the model) or -EINVAL (place taken, no such
- * unit, no high slab yet). */
+/* Thread: loop, before the first slab of PACK_SWSC. The forms of the pack and the slab of its books
+ * (NULL if it has none), borrowed for the store's life. */
+void store_set_swsc(struct store *s, const struct swsc_form forms[MODEL_LAYER_MATS],
+                    const struct slab *books);
+/* Thread: loop. Puts a filled slab (PACK_HIGH, PACK_LOW or PACK_SWSC) in the unit's place for its
+ * part (which must be empty) of the next plan; a unit's high slab comes before its low one. Takes
+ * ownership on success. 0, -EBADMSG (its directory does not fit the model), -ENOMEM or -EINVAL
+ * (place taken, no such unit, no high slab yet, no forms set). */
 int store_add(struct store *s, struct slab *slab, struct err *e) MUST_CHECK;
-/* Thread: loop. Leaves the unit's low plane out of the next plan; no-op if it has none. */
-void store_drop_low(struct store *s, uint32_t unit);
-/* Thread: loop. Publishes the next plan as `position`. 0, or -EINVAL if a unit has no high slab
- * (then the plan in force stays). */
-int store_publish(struct store *s, uint32_t position, struct err *e) MUST_CHECK;
+/* Thread: loop. Leaves the slab of a part out of the next plan; no-op if it has none. A high slab
+ * takes the low one with it. Never allocates. */
+void store_drop(struct store *s, uint32_t unit, enum pack_part part);
+/* Thread: loop. Publishes the next plan as `position`. Never allocates. */
+void store_publish(struct store *s, uint32_t position);
+/* Thread: loop. The rung of a unit in the next plan. */
+enum rung store_next_rung(const struct store *s, uint32_t unit);
 /* Thread: loop. Frees what no thread can read any more; returns the bytes given back. */
 uint64_t store_reap(struct store *s);
-/* Thread: loop. Bytes of all slabs the store still owns, and of those the next plan uses. */
+/* Thread: loop. Bytes of all slabs the store still owns, and of those not dropped. */
 uint64_t store_bytes(const struct store *s);
 uint64_t store_next_bytes(const struct store *s);
 /* Thread: loop. Epoch of the newest published and of the newest adopted plan (0: none yet). */

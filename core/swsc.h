@@ -63,7 +63,7 @@ struct swsc_mat {
     uint32_t n_out, n_in;
     struct kern_seg seg;    /* segments */
     struct kern_planes c;   /* channels: [k][n_in] */
-    const uint8_t *gains;   /* channels: fp16 of each row, rows rounded up to 8 */
+    const uint16_t *gains;  /* channels: fp16 of each row, rows rounded up to 8 */
     const uint16_t *labels; /* channels: row of c for each row, each < k, rounded up likewise */
     uint32_t rank;          /* 0: no pair */
     struct kern_planes a;   /* [n_out][rank] */

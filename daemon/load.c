@@ -91,8 +91,10 @@ static int open_text(struct server *s, struct err *e) {
 static int open_engine(struct server *s, const char *cpu, struct err *e) {
     struct server_model *m = &s->model;
     const struct pack_extent *core = pack_find(m->pack, PACK_CORE, 0);
+    const struct pack_extent *books = pack_find(m->pack, PACK_BOOKS, 0);
     if (!core) return err_set(e, -EBADMSG, "the pack has no core extent");
     int r = slab_load(m->mem, m->pack, core, &m->core, e);
+    if (r == 0 && books) r = slab_load(m->mem, m->pack, books, &m->books, e);
     if (r == 0) r = cpu_ops_create(cpu, &m->ops, e);
     if (r == 0) r = pool_create(s->config.serve_threads, &m->pool, e);
     if (r < 0) return r;
@@ -105,6 +107,7 @@ static int open_engine(struct server *s, const char *cpu, struct err *e) {
         r = batch_create(m->engine, m->tok, s->config.serve_slots, s->config.serve_prompt_chunk,
                          &m->batch, e);
     if (r == 0) r = store_create(m->h, &m->store, e);
+    if (r == 0 && pack_has_swsc(m->pack)) store_set_swsc(m->store, pack_swsc(m->pack), m->books);
     return r;
 }
 
@@ -211,12 +214,7 @@ static void next_reads(struct server *s) {
         next_reads(s);
         return;
     }
-    struct err e = {0};
-    if (store_publish(s->model.store, l->position, &e) < 0) {
-        log_event(s->log, LOG_ERROR, "%s", e.msg);
-        server_give_up(s, SERVER_FAIL_PACK);
-        return;
-    }
+    store_publish(s->model.store, l->position);
     server_ready(s);
 }
 
@@ -233,6 +231,7 @@ void load_close(struct server *s) {
     store_destroy(m->store);
     pool_destroy(m->pool);
     cpu_ops_destroy(m->ops);
+    slab_destroy(m->books);
     slab_destroy(m->core);
     tok_destroy(m->tok);
     pack_close(m->pack);

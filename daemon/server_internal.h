@@ -48,6 +48,7 @@ struct server_model {
     const struct ladder *ladder;
     struct kern_ops *ops;
     struct slab *core;
+    struct slab *books; /* NULL: the pack has none */
     struct pool *pool;
     struct engine *engine;
     struct batch *batch;

@@ -64,9 +64,14 @@ void swap_sense(struct server *s) {
     s->swap.is_fresh = true;
 }
 
+/* What is resident at every position. */
+static uint64_t fixed_bytes(const struct server_model *m) {
+    return m->core->bytes + (m->books ? m->books->bytes : 0);
+}
+
 static uint64_t other_bytes(const struct server *s) {
     const struct server_model *m = &s->model;
-    return mem_bytes(m->mem, MEM_KV) + mem_bytes(m->mem, MEM_SCRATCH) + m->core->bytes;
+    return mem_bytes(m->mem, MEM_KV) + mem_bytes(m->mem, MEM_SCRATCH) + fixed_bytes(m);
 }
 
 /* ---- telling ---- */
@@ -105,16 +110,13 @@ static void tell(struct server *s, const struct server_change *c, bool is_down) 
 /* ---- acting ---- */
 
 static void publish(struct server *s, uint32_t position) {
-    struct err e = {0};
-    /* Its room was taken at the start, and every unit has its high plane. */
-    int r = store_publish(s->model.store, position, &e);
-    ASSERT(r == 0);
+    store_publish(s->model.store, position);
     jobs_kick(s->jobs); /* adopts at once if it sleeps, after the step if not */
 }
 
 static void drop(struct server *s, const struct pager_action *a, uint64_t started_us) {
     for (uint32_t i = a->position_from; i < a->position; i++)
-        store_drop_low(s->model.store, ladder_step_at(s->model.ladder, i)->unit);
+        store_drop(s->model.store, ladder_step_at(s->model.ladder, i)->unit, PACK_LOW);
     publish(s, a->position);
     struct server_change *c = &s->swap.down;
     if (!c->is_pending)
@@ -234,7 +236,7 @@ void swap_step(struct server *s) {
             .has_mem = is_fresh && w->reading.has_mem &&
                        w->reading.mem_available_bytes >= w->wanted_bytes,
             .operator_limit_bytes = w->operator_limit_bytes,
-            .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - s->model.core->bytes,
+            .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model),
             .other_bytes = other_bytes(s) + w->wanted_bytes,
             .position = pager_position(w->pager),
         };
@@ -265,7 +267,7 @@ void swap_set_limit(struct server *s, uint64_t bytes) {
 }
 
 static bool fits(const struct server *s, uint64_t bytes) {
-    uint64_t held = other_bytes(s) + mem_bytes(s->model.mem, MEM_SLAB) - s->model.core->bytes;
+    uint64_t held = other_bytes(s) + mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model);
     uint64_t budget = s->swap.out.budget_bytes;
     return held <= budget && bytes <= budget - held;
 }

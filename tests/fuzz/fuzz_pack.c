@@ -47,6 +47,7 @@ static void use_swsc(const struct pack *p, const struct pack_extent *x, uint8_t 
     uint64_t n = pack_books_bytes(h, forms), sum = 0;
     uint8_t *books = n > 0 && n <= MAX_EXTENT ? aligned_alloc(64, n) : NULL;
     if (n == 0 || books) {
+        if (books) memset(books, 0, n);
         if (books) pack_books_dir(h, forms, books);
         ignore_result(pack_bind_swsc(h, forms, x->unit, books, n, data, x->bytes, w, &e));
         memset(data, 0, x->bytes);

@@ -63,7 +63,7 @@ static int load_all(struct loaded *l, const char *path, const char *position, st
         r = load_unit(l, PACK_HIGH, u, e);
         if (r == 0 && wants_low(l->pack, position, at, u)) r = load_unit(l, PACK_LOW, u, e);
     }
-    if (r == 0) r = store_publish(l->store, at, e);
+    if (r == 0) store_publish(l->store, at);
     if (r == 0) r = load(l, PACK_CORE, 0, &l->core, e);
     if (r == 0) l->plan = store_adopt(l->store, NULL);
     return r;

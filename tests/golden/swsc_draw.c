@@ -154,7 +154,7 @@ void swsc_draw_base_row(const struct kern_ops *ops, const struct swsc_mat *w, ui
         }
     } else if (w->base == SWSC_CHANNELS) {
         ops->row(&w->c, w->labels[row], ret);
-        for (uint32_t i = 0; i < w->n_in; i++) ret[i] *= half_at(w->gains, row);
+        for (uint32_t i = 0; i < w->n_in; i++) ret[i] *= kern_from_f16(w->gains[row]);
     } else {
         memset(ret, 0, w->n_in * sizeof(*ret));
     }

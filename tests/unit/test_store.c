@@ -16,6 +16,7 @@
 #include "core/pack_write.h"
 #include "core/slab.h"
 #include "core/store.h"
+#include "tests/golden/swsc_draw.h"
 #include "tests/golden/tiny.h"
 #include "tests/t.h"
 
@@ -42,18 +43,44 @@ static uint64_t body_at(uint32_t unit) {
     return PACK_DIR_BYTES + (unit == small.n_layers ? 1 : MODEL_LAYER_MATS) * PACK_DIR_ENTRY_BYTES;
 }
 
-static struct slab *make_slab(struct mem *m, enum pack_part part, uint32_t unit, uint64_t mark) {
+static struct slab *empty_slab(struct mem *m, enum pack_part part, uint32_t unit, uint64_t bytes) {
     struct slab *s = calloc(1, sizeof(*s));
     REQUIRE(s);
     s->mem = m;
     s->part = part;
     s->unit = unit;
-    s->bytes = pack_extent_bytes(&small, part, unit);
+    s->bytes = bytes;
     s->data = mem_alloc(m, MEM_SLAB, s->bytes);
     REQUIRE(s->data);
+    return s;
+}
+
+static struct slab *make_slab(struct mem *m, enum pack_part part, uint32_t unit, uint64_t mark) {
+    struct slab *s = empty_slab(m, part, unit, pack_extent_bytes(&small, part, unit));
     pack_unit_dir(&small, unit, part, s->data);
     uint64_t *w = s->data;
     for (uint64_t i = body_at(unit) / 8; i < s->bytes / 8; i++) w[i] = mark;
+    return s;
+}
+
+/* The rung swsc of the small model; contents do not matter, so that they are seeds only. */
+static struct swsc_form forms[MODEL_LAYER_MATS];
+
+static struct slab *make_swsc(struct mem *m, uint32_t unit, uint64_t seed) {
+    uint64_t n;
+    uint8_t *p = swsc_draw_unit(&small, forms, unit, seed, &n);
+    struct slab *s = empty_slab(m, PACK_SWSC, unit, n);
+    memcpy(s->data, p, n);
+    free(p);
+    return s;
+}
+
+static struct slab *make_books(struct mem *m) {
+    uint64_t n;
+    uint8_t *p = swsc_draw_books(&small, forms, 1, &n);
+    struct slab *s = empty_slab(m, PACK_BOOKS, 0, n);
+    memcpy(s->data, p, n);
+    free(p);
     return s;
 }
 
@@ -88,15 +115,15 @@ static void adding_is_checked(void) {
     struct err e = {0};
     REQUIRE(mem_create(&m) == 0);
     REQUIRE_OK(store_create(&small, &s, &e), &e);
-    CHECK_EQ(store_publish(s, 0, &e), -EINVAL);
-    CHECK_STR(e.msg, "layer 0: its high plane is not resident");
     CHECK_EQU(store_published_epoch(s), 0);
+    CHECK(store_adopt(s, NULL) == NULL);
 
     struct slab *low = make_slab(m, PACK_LOW, 1, 7);
     CHECK_EQ(store_add(s, low, &e), -EINVAL);
     CHECK_STR(e.msg, "layer 1: its high plane must come before its low one");
     low->part = PACK_CORE;
     CHECK_EQ(store_add(s, low, &e), -EINVAL);
+    CHECK_STR(e.msg, "only units' weights can be stored, this slab is part 0");
     low->part = PACK_LOW;
     low->unit = SMALL_UNITS;
     CHECK_EQ(store_add(s, low, &e), -EINVAL);
@@ -113,7 +140,7 @@ static void adding_is_checked(void) {
     CHECK_EQU(store_next_bytes(s), before + low->bytes);
     struct slab *again = make_slab(m, PACK_LOW, 1, 8);
     CHECK_EQ(store_add(s, again, &e), -EINVAL);
-    CHECK_STR(e.msg, "layer 1: this plane is already resident");
+    CHECK_STR(e.msg, "layer 1: this part is already resident");
     again->part = PACK_HIGH;
     CHECK_EQ(store_add(s, again, &e), -EINVAL);
     slab_destroy(again);
@@ -126,12 +153,11 @@ static void adding_is_checked(void) {
 
 static void plans_bind_both_planes(void) {
     struct mem *m;
-    struct err e = {0};
     REQUIRE(mem_create(&m) == 0);
     struct store *s = make_store(m);
     CHECK(store_adopt(s, NULL) == NULL);
-    store_drop_low(s, 2);
-    REQUIRE_OK(store_publish(s, 1, &e), &e);
+    store_drop(s, 2, PACK_LOW);
+    store_publish(s, 1);
     bool changed = false;
     const struct plan *p = store_adopt(s, &changed);
     REQUIRE(p);
@@ -163,16 +189,16 @@ static void a_slab_lives_until_no_plan_names_it(void) {
     struct err e = {0};
     REQUIRE(mem_create(&m) == 0);
     struct store *s = make_store(m);
-    REQUIRE_OK(store_publish(s, 0, &e), &e);
+    store_publish(s, 0);
     const struct plan *p = store_adopt(s, NULL);
     uint64_t all = store_bytes(s), low = p->units[0].low->bytes;
     CHECK_EQU(all, mem_bytes(m, MEM_SLAB));
 
-    store_drop_low(s, 0);
-    store_drop_low(s, 0); /* nothing left to drop */
+    store_drop(s, 0, PACK_LOW);
+    store_drop(s, 0, PACK_LOW); /* nothing left to drop */
     CHECK_EQU(store_next_bytes(s), all - low);
     CHECK_EQU(store_reap(s), 0); /* not even published */
-    REQUIRE_OK(store_publish(s, 1, &e), &e);
+    store_publish(s, 1);
     CHECK_EQU(store_reap(s), 0); /* published, not adopted */
     CHECK_EQU(read_mark(p->units[0].low), 1);
     CHECK_EQU(store_published_epoch(s), 2);
@@ -186,10 +212,10 @@ static void a_slab_lives_until_no_plan_names_it(void) {
 
     /* Offered and taken back before anybody looked: the slab that only it named goes at once. */
     REQUIRE_OK(store_add(s, make_slab(m, PACK_LOW, 0, 9), &e), &e);
-    REQUIRE_OK(store_publish(s, 0, &e), &e);
-    store_drop_low(s, 0);
+    store_publish(s, 0);
+    store_drop(s, 0, PACK_LOW);
     CHECK_EQU(store_reap(s), 0);
-    REQUIRE_OK(store_publish(s, 1, &e), &e);
+    store_publish(s, 1);
     CHECK_EQU(store_reap(s), low);
     CHECK_EQU(store_adopted_epoch(s), 2);
     CHECK_EQU(store_adopt(s, NULL)->epoch, 4);
@@ -198,18 +224,92 @@ static void a_slab_lives_until_no_plan_names_it(void) {
     mem_destroy(m);
 }
 
+static void the_best_form_resident_is_planned(void) {
+    struct mem *m;
+    struct store *s;
+    struct err e = {0};
+    REQUIRE(mem_create(&m) == 0);
+    REQUIRE_OK(store_create(&small, &s, &e), &e);
+    struct slab *books = make_books(m), *form = make_swsc(m, 0, 1);
+    CHECK_EQ(store_add(s, form, &e), -EINVAL);
+    CHECK_STR(e.msg, "layer 0: the pack has no rung swsc");
+    store_set_swsc(s, forms, books);
+    form->unit = 2; /* the head has none */
+    CHECK_EQ(store_add(s, form, &e), -EINVAL);
+    form->unit = 0;
+    ((uint8_t *)form->data)[20] ^= 1;
+    CHECK_EQ(store_add(s, form, &e), -EBADMSG);
+    ((uint8_t *)form->data)[20] ^= 1;
+    REQUIRE_OK(store_add(s, form, &e), &e);
+    struct slab *again = make_swsc(m, 0, 2);
+    CHECK_EQ(store_add(s, again, &e), -EINVAL);
+    slab_destroy(again);
+
+    /* With nothing but one form; then planes beside it; then they go again. */
+    CHECK_EQ(store_next_rung(s, 0), RUNG_SWSC);
+    CHECK_EQ(store_next_rung(s, 1), RUNG_PAGED);
+    store_publish(s, 9);
+    const struct plan *p = store_adopt(s, NULL);
+    CHECK(p->units[0].rung == RUNG_SWSC && p->units[0].swsc == form && !p->units[0].high);
+    REQUIRE(p->units[0].forms);
+    for (int i = 0; i < MODEL_LAYER_MATS; i++) CHECK_EQ(p->units[0].forms[i].base, forms[i].base);
+    CHECK(p->units[1].rung == RUNG_PAGED && !p->units[1].high && !p->units[1].forms);
+    CHECK_EQU(p->units[1].mats[MODEL_Q].n_out, 0);
+    add_all(s, m, PACK_HIGH);
+    REQUIRE_OK(store_add(s, make_slab(m, PACK_LOW, 0, 4), &e), &e);
+    store_publish(s, 0);
+    p = store_adopt(s, NULL);
+    CHECK(p->units[0].rung == RUNG_FULL && !p->units[0].swsc && !p->units[0].forms);
+    CHECK(p->units[1].rung == RUNG_HIGH && p->units[1].high);
+    uint64_t all = store_bytes(s), low = p->units[0].low->bytes, high = p->units[0].high->bytes;
+    CHECK_EQU(store_next_bytes(s), all);
+
+    store_drop(s, 0, PACK_HIGH); /* and the low one */
+    CHECK_EQ(store_next_rung(s, 0), RUNG_SWSC);
+    CHECK_EQU(store_next_bytes(s), all - low - high);
+    CHECK_EQU(store_reap(s), 0);
+    store_publish(s, 1);
+    CHECK_EQU(read_mark(p->units[0].high), 1);
+    CHECK_EQU(store_reap(s), 0);
+    p = store_adopt(s, NULL);
+    CHECK(p->units[0].rung == RUNG_SWSC && !p->units[0].high && !p->units[0].low);
+    CHECK_EQU(store_reap(s), low + high);
+
+    /* Up again: the form may go as soon as planes are planned, and not before they are adopted. */
+    REQUIRE_OK(store_add(s, make_slab(m, PACK_HIGH, 0, 5), &e), &e);
+    store_drop(s, 0, PACK_SWSC);
+    store_drop(s, 0, PACK_SWSC);
+    store_publish(s, 0);
+    CHECK_EQU(store_reap(s), 0);
+    CHECK_EQ(p->units[0].forms[0].base, forms[0].base);
+    store_adopt(s, NULL);
+    CHECK(store_reap(s) > 0);
+    store_drop(s, 0, PACK_HIGH);
+    store_publish(s, 12);
+    CHECK_EQ(store_adopt(s, NULL)->units[0].rung, RUNG_PAGED);
+    CHECK(store_reap(s) > 0);
+    CHECK_EQU(store_bytes(s), mem_bytes(m, MEM_SLAB) - books->bytes);
+    store_destroy(s);
+    slab_destroy(books);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
+    mem_destroy(m);
+}
+
 /* Publishing again and again without a reader must neither fail nor hold memory. */
 static void publishing_needs_no_reader_and_no_memory(void) {
     struct mem *m;
-    struct err e = {0};
     REQUIRE(mem_create(&m) == 0);
     struct store *s = make_store(m);
     uint64_t all = store_bytes(s);
     mem_fail_at(m, 1, true);
-    for (uint32_t i = 0; i < 1000; i++) REQUIRE_OK(store_publish(s, i, &e), &e);
+    for (uint32_t i = 0; i < 1000; i++) {
+        if (i % 100 == 99) store_drop(s, i / 100 % SMALL_UNITS, PACK_LOW);
+        store_publish(s, i);
+    }
+    CHECK_EQU(store_bytes(s) > store_next_bytes(s), 1);
     CHECK_EQU(store_adopt(s, NULL)->position, 999);
     for (uint32_t i = 0; i < 1000; i++) {
-        REQUIRE_OK(store_publish(s, i, &e), &e);
+        store_publish(s, i);
         if (i % 3 == 0) CHECK_EQU(store_adopt(s, NULL)->position, i);
     }
     CHECK_EQU(store_bytes(s), all);
@@ -224,19 +324,29 @@ struct shared {
     _Atomic unsigned n_adopted;
 };
 
+/* The position is the sum of the units' rungs. */
 static unsigned count_faults(const struct plan *p) {
-    unsigned n_bad = 0, n_dropped = 0;
+    unsigned n_bad = 0, sum = 0;
     for (uint32_t u = 0; u < p->n_units; u++) {
         const struct plan_unit *x = &p->units[u];
-        n_bad += read_mark(x->high) != u + 1;
-        n_dropped += x->low == NULL;
+        sum += x->rung;
+        n_bad += (x->high != NULL) != (x->rung <= RUNG_HIGH);
+        n_bad += (x->low != NULL) != (x->rung == RUNG_FULL);
+        n_bad += (x->forms != NULL) != (x->rung == RUNG_SWSC);
+        if (x->high) n_bad += read_mark(x->high) == 0 || x->high->unit != u;
         if (x->low) n_bad += read_mark(x->low) == 0 || x->low->unit != u;
         for (int i = 0; i < MODEL_MAT_COUNT; i++) {
             const struct kern_planes *k = &x->mats[i];
+            n_bad += !x->high && k->n_out > 0;
             if (k->n_out) n_bad += (k->low != NULL) != (x->low != NULL);
         }
+        for (int i = 0; x->forms && i < MODEL_LAYER_MATS; i++) {
+            const struct swsc_mat *w = &x->forms[i];
+            n_bad += w->base != forms[i].base;
+            if (w->base == SWSC_CHANNELS) n_bad += w->labels[w->n_out - 1] >= forms[i].k;
+        }
     }
-    return n_bad + (n_dropped != p->position);
+    return n_bad + (sum != p->position);
 }
 
 static void *inference(void *ud) {
@@ -253,33 +363,46 @@ static void *inference(void *ud) {
     return NULL;
 }
 
+/* One unit to any rung: what it needs first, then what it does not. */
+static void move(struct store *s, struct mem *m, uint32_t unit, enum rung to, uint64_t mark) {
+    struct err e = {0};
+    enum rung from = store_next_rung(s, unit);
+    if (to == RUNG_SWSC && from != RUNG_SWSC)
+        REQUIRE_OK(store_add(s, make_swsc(m, unit, mark), &e), &e);
+    if (to <= RUNG_HIGH && from > RUNG_HIGH)
+        REQUIRE_OK(store_add(s, make_slab(m, PACK_HIGH, unit, mark), &e), &e);
+    if (to == RUNG_FULL && from != RUNG_FULL)
+        REQUIRE_OK(store_add(s, make_slab(m, PACK_LOW, unit, mark), &e), &e);
+    if (to != RUNG_FULL) store_drop(s, unit, PACK_LOW);
+    if (to > RUNG_HIGH) store_drop(s, unit, PACK_HIGH);
+    if (to != RUNG_SWSC && unit < small.n_layers) store_drop(s, unit, PACK_SWSC);
+    CHECK_EQ(store_next_rung(s, unit), to);
+}
+
 static void two_threads_never_tear_or_leak(void) {
     enum { N_PUBLISH = 4000 };
     uint64_t rng = t_seed(), mark = 1000;
     struct mem *m;
-    struct err e = {0};
     REQUIRE(mem_create(&m) == 0);
     struct shared sh = {.s = make_store(m)};
-    bool has_low[SMALL_UNITS] = {true, true, true};
-    uint32_t n_dropped = 0;
-    REQUIRE_OK(store_publish(sh.s, 0, &e), &e);
+    struct slab *books = make_books(m);
+    store_set_swsc(sh.s, forms, books);
+    store_publish(sh.s, 0);
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, inference, &sh) == 0);
     for (int i = 0; i < N_PUBLISH; i++) {
+        uint32_t sum = 0;
         for (uint32_t u = 0; u < SMALL_UNITS; u++) {
-            if (t_rand(&rng) % 2) continue;
-            if (has_low[u])
-                store_drop_low(sh.s, u);
-            else
-                REQUIRE_OK(store_add(sh.s, make_slab(m, PACK_LOW, u, mark++), &e), &e);
-            n_dropped = has_low[u] ? n_dropped + 1 : n_dropped - 1;
-            has_low[u] = !has_low[u];
+            enum rung to = (enum rung)(t_rand(&rng) % RUNG_COUNT);
+            bool can = to != RUNG_SWSC || u < small.n_layers;
+            if (t_rand(&rng) % 2 == 0 && can) move(sh.s, m, u, to, mark++);
+            sum += store_next_rung(sh.s, u);
         }
-        REQUIRE_OK(store_publish(sh.s, n_dropped, &e), &e);
+        store_publish(sh.s, sum);
         /* Wait for the adoption now and then; at other times race ahead of it. */
         while (i % 2 && store_adopted_epoch(sh.s) != store_published_epoch(sh.s)) sched_yield();
         if (t_rand(&rng) % 2) store_reap(sh.s);
-        CHECK_EQU(store_bytes(sh.s), mem_bytes(m, MEM_SLAB));
+        CHECK_EQU(store_bytes(sh.s), mem_bytes(m, MEM_SLAB) - books->bytes);
     }
     while (store_adopted_epoch(sh.s) != store_published_epoch(sh.s)) sched_yield();
     store_reap(sh.s);
@@ -289,6 +412,7 @@ static void two_threads_never_tear_or_leak(void) {
     CHECK_EQU(sh.n_bad, 0);
     CHECK(sh.n_adopted >= N_PUBLISH / 2);
     store_destroy(sh.s);
+    slab_destroy(books);
     CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
     mem_destroy(m);
 }
@@ -368,7 +492,7 @@ static void slabs_load_from_a_pack(void) {
         REQUIRE_OK(store_add(s, slab, &e), &e);
     }
     CHECK_EQU(store_bytes(s), sum);
-    REQUIRE_OK(store_publish(s, 0, &e), &e);
+    store_publish(s, 0);
     CHECK_EQU(store_adopt(s, NULL)->n_units, h->n_layers + 1);
     store_destroy(s);
     CHECK_EQU(mem_bytes(m, MEM_SLAB), 0);
@@ -397,11 +521,13 @@ static const struct t_case cases[] = {
     {"adding_is_checked", adding_is_checked},
     {"plans_bind_both_planes", plans_bind_both_planes},
     {"a_slab_lives_until_no_plan_names_it", a_slab_lives_until_no_plan_names_it},
+    {"the_best_form_resident_is_planned", the_best_form_resident_is_planned},
     {"publishing_needs_no_reader_and_no_memory", publishing_needs_no_reader_and_no_memory},
     {"two_threads_never_tear_or_leak", two_threads_never_tear_or_leak},
     {"slabs_load_from_a_pack", slabs_load_from_a_pack},
 };
 
 int main(int argc, char **argv) {
+    swsc_draw_forms(&small, 0, forms);
     return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
 }

@@ -273,13 +273,26 @@ static void what_does_not_fit_is_refused(void) {
             CHECK_EQ(bind(&x, &e), 0);
             *label = old;
         }
+        struct swsc_books_layout shared[MODEL_LAYER_MATS];
+        swsc_books_layout(&small, x.forms, shared);
+        for (int m = 0; m < MODEL_LAYER_MATS; m++) {
+            if (x.forms[m].base != SWSC_SEGMENTS) continue;
+            uint8_t *book = x.forms[m].is_shared ? x.books + shared[m].book : x.unit + at[m].book;
+            uint8_t *last = book + x.forms[m].k * x.forms[m].len - 1, old = *last;
+            *last = 0x80;
+            CHECK_EQ(bind(&x, &e), -EBADMSG);
+            CHECK(strstr(e.msg, x.forms[m].is_shared ? "books: " : "unit.001.swsc: "));
+            CHECK(strstr(e.msg, "of its book holds -128"));
+            *last = old;
+        }
+        CHECK_EQ(bind(&x, &e), 0);
         /* Any other byte may be anything: what it means is in range. */
         uint64_t seed = t_seed();
         for (uint64_t i = 16 + 7 * 192; i < x.n_unit; i++) {
             bool is_label = false;
             for (int m = 0; m < MODEL_LAYER_MATS; m++)
                 is_label |= at[m].labels && i >= at[m].labels && i < at[m].labels + 2 * 160;
-            if (!is_label) x.unit[i] = (uint8_t)t_rand(&seed);
+            if (!is_label) x.unit[i] = (uint8_t)(t_rand(&seed) % 255 + 129); /* not 128 */
         }
         CHECK_EQ(bind(&x, &e), 0);
         extents_fini(&x);
