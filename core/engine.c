@@ -49,17 +49,18 @@ static size_t padded(size_t n) {
     return (n + PLANE_ROWS - 1) / PLANE_ROWS * PLANE_ROWS;
 }
 
-/* Room for the products of one engine_mul: q, k and v; gate and up; one of n_embd; or the head. */
-static void carve_fine(struct engine *en, struct carve *c) {
-    const struct model_hparams *h = en->hp;
-    size_t layer, head, row = padded(en->q_width) + 2 * padded(en->kv_width);
-    row = MAX(MAX(row, 2 * padded(h->n_ff)), padded(h->n_embd));
-    if (!size_mul(en->max_rows, row, &layer) ||
-        !size_mul(en->fine_rows, padded(h->n_vocab), &head)) {
+/* Room for what one engine_mul needs beside its result: of a layer, or of the head. */
+static void carve_mul(struct engine *en, struct carve *c) {
+    size_t layer, head = 0;
+    struct engine_widths w = engine_mul_widths(en->hp, en->forms, en->fine_rows > 0);
+    if (!size_mul(en->max_rows, w.side, &layer) ||
+        !size_mul(en->fine_rows, padded(en->hp->n_vocab), &head)) {
         c->is_too_big = true;
         return;
     }
-    en->fine = carve(c, MAX(layer, head), 1, sizeof(float));
+    if (MAX(layer, head) > 0) en->side = carve(c, MAX(layer, head), 1, sizeof(float));
+    if (w.mid > 0) en->mid = carve(c, en->max_rows, w.mid, sizeof(float));
+    if (w.rank > 0) carve_acts(en, c, w.rank, &en->mid_acts);
 }
 
 static void carve_all(struct engine *en, struct carve *c) {
@@ -79,7 +80,7 @@ static void carve_all(struct engine *en, struct carve *c) {
     en->scores = carve(c, pool_threads(en->pool), en->max_ctx, sizeof(float));
     carve_acts(en, c, MAX(h->n_embd, en->q_width), &en->acts);
     carve_acts(en, c, h->n_ff, &en->acts_ff);
-    if (en->fine_rows) carve_fine(en, c);
+    carve_mul(en, c);
     en->head_rows = carve(c, r, 1, sizeof(*en->head_rows));
 }
 
@@ -101,6 +102,7 @@ int engine_create(struct mem *m, struct pool *pool, const struct kern_ops *ops,
         .ops = ops,
         .pack = pack,
         .hp = h,
+        .forms = pack_swsc(pack),
         .max_rows = opts->max_rows,
         /* Rounded up so that each thread's scores begin on a cache line of their own. */
         .max_ctx = (opts->max_ctx + 15) / 16 * 16,

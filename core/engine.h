@@ -55,8 +55,9 @@ uint32_t engine_max_rows(const struct engine *en);
 struct mem *engine_mem(const struct engine *en); /* borrowed: where the engine's scratch is from */
 
 /* One step. 0, -EINVAL (too many rows, position beyond max_ctx or the KV's capacity, token out of
- * range, a plan of another model) or the error of reading an untied embedding row; then no logits
- * are valid, and positions from the first row's on are undefined in the KVs. */
+ * range, a plan of another model or with a unit that has no weights) or the error of reading an
+ * untied embedding row; then no logits are valid, and positions from the first row's on are
+ * undefined in the KVs. */
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) MUST_CHECK;
 

@@ -13,6 +13,7 @@
 #include "core/engine_internal.h"
 #include "core/err.h"
 #include "core/kv.h"
+#include "core/ladder.h"
 #include "core/mem.h"
 #include "core/pack.h"
 #include "core/pool.h"
@@ -45,6 +46,20 @@ static int check(const struct engine *en, const struct plan *plan, const struct 
         if (rows[r].token >= h->n_vocab)
             return err_set(e, -EINVAL, "token %u is beyond the vocabulary of %u", rows[r].token,
                            h->n_vocab);
+    }
+    return 0;
+}
+
+/* Units [first, last) of the plan have weights that this engine has the scratch for. */
+static int check_units(const struct engine *en, const struct plan *plan, uint32_t first,
+                       uint32_t last, struct err *e) {
+    for (uint32_t u = first; u < last; u++) {
+        const struct plan_unit *x = &plan->units[u];
+        char name[16];
+        if (x->rung <= RUNG_HIGH) continue;
+        if (x->rung == RUNG_SWSC && u < en->hp->n_layers && en->forms && x->forms) continue;
+        return err_set(e, -EINVAL, "%s is at rung %s: it has no weights to compute with",
+                       model_unit_name(en->hp, u, name, sizeof(name)), rung_name(x->rung));
     }
     return 0;
 }
@@ -181,8 +196,17 @@ static void attention(struct engine *en) {
     if (!heads_are_groups(en)) run_rows(en, quant_att_rows, en->n_rows);
 }
 
+/* A layer's matrix in the form that its unit is held in. */
+static struct engine_mat mat_of(const struct plan_unit *u, enum model_mat m, float *y, size_t ldy) {
+    bool is_form = u->rung == RUNG_SWSC;
+    return (struct engine_mat){.w = is_form ? NULL : &u->mats[m],
+                               .form = is_form ? &u->forms[m] : NULL,
+                               .y = y,
+                               .ldy = ldy};
+}
+
 /* x += W * acts */
-static void multiply_add(struct engine *en, const struct kern_planes *w,
+static void multiply_add(struct engine *en, const struct plan_unit *u, enum model_mat m,
                          const struct engine_acts *acts) {
     struct engine_mul job = {
         .en = en,
@@ -190,14 +214,14 @@ static void multiply_add(struct engine *en, const struct kern_planes *w,
         .n_tok = en->n_rows,
         .then = ENGINE_THEN_ADD,
         .n_mats = 1,
-        .mats = {{w, en->out, en->hp->n_embd}},
+        .mats = {mat_of(u, m, en->out, en->hp->n_embd)},
     };
     engine_mul_run(&job);
 }
 
 static void layer(struct engine *en) {
     const struct model_hparams *h = en->hp;
-    const struct kern_planes *w = en->plan->units[en->layer].mats;
+    const struct plan_unit *u = &en->plan->units[en->layer];
 
     run_rows(en, norm_attn_rows, en->n_rows);
     struct engine_mul qkv = {
@@ -205,14 +229,13 @@ static void layer(struct engine *en) {
         .acts = &en->acts,
         .n_tok = en->n_rows,
         .n_mats = 3,
-        .mats = {{&w[MODEL_Q], en->q, en->q_width},
-                 {&w[MODEL_K], en->k, en->kv_width},
-                 {&w[MODEL_V], en->v, en->kv_width}},
+        .mats = {mat_of(u, MODEL_Q, en->q, en->q_width), mat_of(u, MODEL_K, en->k, en->kv_width),
+                 mat_of(u, MODEL_V, en->v, en->kv_width)},
     };
     engine_mul_run(&qkv);
     run_rows(en, rotate_rows, en->n_rows);
     attention(en);
-    multiply_add(en, &w[MODEL_OUT], &en->acts);
+    multiply_add(en, u, MODEL_OUT, &en->acts);
 
     run_rows(en, norm_ffn_rows, en->n_rows);
     struct engine_mul ffn = {
@@ -221,10 +244,10 @@ static void layer(struct engine *en) {
         .n_tok = en->n_rows,
         .then = ENGINE_THEN_SILU,
         .n_mats = 2,
-        .mats = {{&w[MODEL_GATE], en->gate, h->n_ff}, {&w[MODEL_UP], en->up, h->n_ff}},
+        .mats = {mat_of(u, MODEL_GATE, en->gate, h->n_ff), mat_of(u, MODEL_UP, en->up, h->n_ff)},
     };
     engine_mul_run(&ffn);
-    multiply_add(en, &w[MODEL_DOWN], &en->acts_ff);
+    multiply_add(en, u, MODEL_DOWN, &en->acts_ff);
 }
 
 /* Logits of head rows [i0, i1), whose buffers lie `ld` floats apart. */
@@ -235,8 +258,8 @@ static void head_run(struct engine *en, uint32_t i0, uint32_t i1, size_t ld) {
         .acts = &acts,
         .n_tok = i1 - i0,
         .n_mats = 1,
-        .mats = {{&en->plan->units[en->hp->n_layers].mats[MODEL_HEAD],
-                  en->rows[en->head_rows[i0]].logits, ld}},
+        .mats = {mat_of(&en->plan->units[en->hp->n_layers], MODEL_HEAD,
+                        en->rows[en->head_rows[i0]].logits, ld)},
     };
     engine_mul_run(&job);
 }
@@ -276,9 +299,11 @@ static int read_embeddings(struct engine *en, struct err *e) {
     return 0;
 }
 
+/* Units [first, last) are run. */
 static int begin(struct engine *en, const struct plan *plan, const struct engine_row *rows,
-                 uint32_t n_rows, struct err *e) {
+                 uint32_t n_rows, uint32_t first, uint32_t last, struct err *e) {
     int r = check(en, plan, rows, n_rows, e);
+    if (r == 0) r = check_units(en, plan, first, last, e);
     if (r < 0) return r;
     mem_forbid("engine step");
     en->plan = plan;
@@ -295,7 +320,7 @@ static void end(struct engine *en) {
 
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) {
-    int r = begin(en, plan, rows, n_rows, e);
+    int r = begin(en, plan, rows, n_rows, 0, en->hp->n_layers + 1, e);
     if (r < 0) return r;
     if (!en->hp->is_tied) r = read_embeddings(en, e);
     if (r == 0) {
@@ -313,7 +338,8 @@ static size_t x_bytes(const struct engine *en) {
 
 int engine_embed(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                  uint32_t n_rows, float *x, struct err *e) {
-    int r = begin(en, plan, rows, n_rows, e);
+    int r = begin(en, plan, rows, n_rows, en->hp->n_layers,
+                  en->hp->n_layers + (en->hp->is_tied ? 1 : 0), e);
     if (r < 0) return r;
     if (en->hp->is_tied)
         run_rows(en, embed_rows, n_rows);
@@ -327,7 +353,7 @@ int engine_embed(struct engine *en, const struct plan *plan, const struct engine
 int engine_layers(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                   uint32_t n_rows, uint32_t first, uint32_t last, float *x, struct err *e) {
     ASSERT(first <= last && last <= en->hp->n_layers);
-    int r = begin(en, plan, rows, n_rows, e);
+    int r = begin(en, plan, rows, n_rows, first, last, e);
     if (r < 0) return r;
     memcpy(en->x, x, x_bytes(en));
     run_rows(en, rope_rows, n_rows);
@@ -339,7 +365,7 @@ int engine_layers(struct engine *en, const struct plan *plan, const struct engin
 
 int engine_head(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, const float *x, struct err *e) {
-    int r = begin(en, plan, rows, n_rows, e);
+    int r = begin(en, plan, rows, n_rows, en->hp->n_layers, en->hp->n_layers + 1, e);
     if (r < 0) return r;
     memcpy(en->x, x, x_bytes(en));
     head(en);

@@ -10,6 +10,7 @@
 #include "core/pack.h"
 #include "core/tok.h"
 #include "kernels/kernels.h"
+#include "tests/golden/swsc_draw.h"
 #include "tests/t.h"
 
 struct tok {
@@ -77,9 +78,46 @@ static struct plan *make_plan(const struct toy *t, uint64_t epoch, uint32_t posi
     for (uint32_t u = 0; u < n; u++) {
         memcpy(p->units[u].mats, t->mats[u], sizeof(p->units[u].mats));
         if (keep_low_every && u % keep_low_every == 0) continue;
+        p->units[u].rung = RUNG_HIGH;
         for (int m = 0; m < MODEL_MAT_COUNT; m++) p->units[u].mats[m].low = NULL;
     }
     return p;
+}
+
+static void free_forms(struct toy *t) {
+    for (uint32_t u = 0; t->extents && u <= t->pack.hp.n_layers; u++) free(t->extents[u]);
+    free(t->extents);
+    free(t->bound);
+    free(t->swsc);
+    free(t->rungs);
+}
+
+void toy_draw_forms(struct toy *t, unsigned variant) {
+    const struct model_hparams *h = &t->pack.hp;
+    uint32_t n = h->n_layers;
+    struct err e = {0};
+    uint64_t n_books, n_unit;
+    free_forms(t);
+    swsc_draw_forms(h, variant, t->forms);
+    t->pack.forms = t->forms;
+    t->extents = calloc(n + 1, sizeof(*t->extents));
+    t->bound = calloc(n, sizeof(*t->bound));
+    REQUIRE(t->extents && t->bound);
+    t->extents[n] = swsc_draw_books(h, t->forms, 1, &n_books);
+    t->swsc = make_plan(t, 4, 2 * n, 1);
+    t->rungs = make_plan(t, 5, n, 0);
+    for (uint32_t u = 0; u < n; u++) {
+        t->extents[u] = swsc_draw_unit(h, t->forms, u, 1, &n_unit);
+        REQUIRE_OK(pack_bind_swsc(h, t->forms, u, t->extents[n], n_books, t->extents[u], n_unit,
+                                  t->bound[u], &e),
+                   &e);
+        t->swsc->units[u].rung = RUNG_SWSC;
+        t->swsc->units[u].forms = t->bound[u];
+        memset(t->swsc->units[u].mats, 0, sizeof(t->swsc->units[u].mats));
+        t->rungs->units[u] = u % 3 == 0   ? t->swsc->units[u]
+                             : u % 3 == 1 ? t->full->units[u]
+                                          : t->high->units[u];
+    }
 }
 
 static const struct model_hparams shapes[TOY_SHAPE_COUNT] = {
@@ -149,6 +187,7 @@ void toy_init(struct toy *t, enum toy_shape shape, uint64_t seed) {
     t->full = make_plan(t, 1, 0, 1);
     t->high = make_plan(t, 2, n_units, 0);
     t->mixed = make_plan(t, 3, n_units / 2, 2);
+    toy_draw_forms(t, 0);
 }
 
 void toy_fini(struct toy *t) {
@@ -160,6 +199,7 @@ void toy_fini(struct toy *t) {
             free((void *)(uintptr_t)t->mats[u][m].low);
         }
     }
+    free_forms(t);
     free(t->mats);
     free(t->full);
     free(t->high);
@@ -171,6 +211,10 @@ void toy_fini(struct toy *t) {
 
 const struct model_hparams *pack_hparams(const struct pack *p) {
     return &p->hp;
+}
+
+const struct swsc_form *pack_swsc(const struct pack *p) {
+    return p->forms;
 }
 
 int pack_read_embd(const struct pack *p, uint32_t row, float *ret, struct err *e) {

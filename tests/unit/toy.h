@@ -15,8 +15,9 @@
 
 struct pack { /* stands in for the real one */
     struct model_hparams hp;
-    uint32_t fail_token; /* pack_read_embd() fails for it */
-    float *embd;         /* [n_vocab][n_embd] of an untied model */
+    const struct swsc_form *forms; /* NULL: no rung swsc */
+    uint32_t fail_token;           /* pack_read_embd() fails for it */
+    float *embd;                   /* [n_vocab][n_embd] of an untied model */
 };
 
 struct toy {
@@ -27,6 +28,11 @@ struct toy {
     struct plan *full;                           /* every unit full, epoch 1, position 0 */
     struct plan *high;                           /* every unit high, epoch 2, position n_units */
     struct plan *mixed; /* every other unit high, epoch 3, position n_units / 2 */
+    struct plan *swsc;  /* every layer in its form, the head full, epoch 4 */
+    struct plan *rungs; /* layers swsc, full, high in turn, the head high, epoch 5 */
+    struct swsc_form forms[MODEL_LAYER_MATS];
+    uint8_t **extents;                          /* [n_layers + 1]: the layers', then the books */
+    struct swsc_mat (*bound)[MODEL_LAYER_MATS]; /* [n_layers] */
 };
 
 enum toy_shape {
@@ -38,6 +44,9 @@ enum { TOY_SHAPE_COUNT = TOY_SINGLE + 1, TOY_END = 5 /* the end token's id */ };
 
 /* Every toy of one shape and seed is the same. */
 void toy_init(struct toy *t, enum toy_shape shape, uint64_t seed);
+/* The forms anew, as swsc_draw_forms() says (toy_init() draws variant 0), in the plans too. An
+ * engine made before may not have the scratch for them. */
+void toy_draw_forms(struct toy *t, unsigned variant);
 void toy_fini(struct toy *t);
 
 /* Stands in for the real tokenizer: piece of id is "<id>", and of TOY_END nothing. */
