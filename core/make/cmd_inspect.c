@@ -8,6 +8,7 @@
 #include "core/gguf.h"
 #include "core/ladder.h"
 #include "core/make/cmd.h"
+#include "core/make/cmd_importance.h"
 #include "core/pack.h"
 
 /* The rungs that hold bytes; a unit may be without the last one. */
@@ -39,7 +40,7 @@ static void json_name(const struct pack *p, uint32_t unit) {
     cmd_json_str(stdout, name, strlen(name));
 }
 
-static void json_unit(const struct pack *p, uint32_t unit) {
+static void json_unit(const struct pack *p, const struct cmd_importance *im, uint32_t unit) {
     printf("%s{\"name\":", unit ? "," : "");
     json_name(p, unit);
     printf(",\"rungs\":{");
@@ -54,9 +55,9 @@ static void json_unit(const struct pack *p, uint32_t unit) {
         cmd_json_num(stdout, distortion(p, rungs[i], "error", unit));
         putchar('}');
     }
-    printf("},\"importance\":{\"lsaq\":");
-    cmd_json_num(stdout, pack_score(p, "ebb.importance.lsaq", unit));
-    printf("}}");
+    printf("},");
+    cmd_importance_json_unit(im, unit);
+    putchar('}');
 }
 
 static void json_fallbacks(const struct pack *p) {
@@ -106,13 +107,15 @@ static void json_ladder(const struct pack *p, const struct ladder *l) {
     putchar(']');
 }
 
-static void print_json(const struct pack *p) {
+static void print_json(const struct pack *p, const struct cmd_importance *im) {
     const char *name = pack_model_name(p);
     printf("{\"model\":");
     cmd_json_str(stdout, name, strlen(name));
     printf(",\"units\":[");
-    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) json_unit(p, u);
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) json_unit(p, im, u);
     printf("],");
+    cmd_importance_json(im);
+    putchar(',');
     if (pack_has_swsc(p)) json_forms(p);
     printf("\"ladders\":{");
     for (size_t i = 0; i < pack_n_ladders(p); i++) {
@@ -224,7 +227,7 @@ static void print_units(const struct pack *p) {
         }
         for (size_t i = 0; i < n; i++)
             print_score(distortion(p, rungs[i], "error", u), 100.0, " %");
-        print_score(pack_score(p, "ebb.importance.lsaq", u), 1.0, "");
+        print_score(pack_score(p, "ebb.importance.jaccard", u), 1.0, "");
         putchar('\n');
     }
     printf("%-10s", "all");
@@ -264,23 +267,37 @@ static void print_text(const struct pack *p) {
     for (size_t i = 0; i < pack_n_ladders(p); i++) print_ladder(p, pack_ladder_at(p, i));
 }
 
+/* Opened and shown. 0 or the error of what is missing. */
+static int inspect(const char *path, bool is_json, bool is_importance, struct err *e) {
+    struct pack *p;
+    struct cmd_importance *im = NULL;
+    int r = pack_open(path, &p, e);
+    if (r < 0) return r;
+    r = cmd_importance_create(p, &im, e);
+    if (r == 0 && is_importance && !cmd_importance_has_any(im))
+        r = err_set(e, -ENOTSUP, "%s: no score of its units is known; build it again", path);
+    if (r == 0 && is_json)
+        print_json(p, im);
+    else if (r == 0 && is_importance)
+        cmd_importance_text(im);
+    else if (r == 0)
+        print_text(p);
+    cmd_importance_destroy(im);
+    pack_close(p);
+    return r;
+}
+
 int cmd_inspect(const struct cmd_env *env, int argc, char **argv) {
     const char *path = NULL;
-    bool is_json = false;
+    bool is_json = false, is_importance = false;
     struct cmd_arg args[] = {
         {.what = "PACK", .kind = CMD_TEXT, .ret = &path},
+        {.name = "--importance", .kind = CMD_FLAG, .ret = &is_importance},
         {.name = "--json", .kind = CMD_FLAG, .ret = &is_json},
     };
     int r = cmd_parse(env, argc, argv, args, ARRAY_LEN(args));
     if (r != CMD_OK) return r;
     struct err e = {0};
-    struct pack *p;
-    r = pack_open(path, &p, &e);
-    if (r < 0) return cmd_fail(env, &e);
-    if (is_json)
-        print_json(p);
-    else
-        print_text(p);
-    pack_close(p);
-    return CMD_OK;
+    r = inspect(path, is_json, is_importance, &e);
+    return r < 0 ? cmd_fail(env, &e) : CMD_OK;
 }

@@ -191,6 +191,56 @@ def inspect():
 
 
 @test
+def importance():
+    d = json.loads(run("inspect", pack(), "--json").stdout)
+    names = [u["name"] for u in d["units"]]
+    for score in ("lsaq", "jaccard", "kl"):
+        by_rank = sorted(d["units"], key=lambda u: u["rank"][score])
+        check_eq([u["rank"][score] for u in by_rank], [1, 2, 3, 4])
+        values = [u["importance"][score] for u in by_rank]
+        check(values == sorted(values, reverse=True), values)
+    for u in d["units"]:
+        high = u["rungs"]["high"]
+        check_eq((u["importance"]["kl"], u["importance"]["jaccard"]), (high["kl"], high["jaccard"]))
+    pairs = [a["scores"] for a in d["agreement"]]
+    check_eq(pairs, [["lsaq", "jaccard"], ["lsaq", "kl"], ["jaccard", "kl"]])
+    check(all(-1 <= a["tau"] <= 1 for a in d["agreement"]), d["agreement"])
+    people = run("inspect", pack(), "--importance").stdout.decode()
+    lines = people.splitlines()
+    check_eq(lines[0].split(), ["unit", "lsaq", "rank", "jaccard", "rank", "kl", "rank"])
+    check_eq([" ".join(x.split()[:-6]) for x in lines[1:5]], names)
+    check_eq(lines[3].split()[-1], str(d["units"][2]["rank"]["kl"]))
+    check("Kendall" in people, people)
+
+
+@test
+def another_version():
+    """A pack of another version is refused by name before anything else of it is believed."""
+    with open(pack(), "rb") as f:
+        data = bytearray(f.read())
+    at_key = data.index(b"ebb.version") + len(b"ebb.version") + 4
+    for version in (1, 9):
+        data[at_key] = version
+        with open(at("other.ebb"), "wb") as f:
+            f.write(data)
+        for args in (["inspect", at("other.ebb"), "--importance"], ["verify", at("other.ebb")]):
+            r = run(*args)
+            check_eq(r.returncode, 69, r.stderr)
+            check(b"pack version %d is not supported" % version in r.stderr, r.stderr)
+
+
+@test
+def short_text():
+    """A calibration text shorter than one window says so, and leaves nothing."""
+    with open(at("short.txt"), "w") as f:
+        f.write("a few words, not a window of them")
+    r = run("build", model(), "-o", at("short.ebb"), "--calib", at("short.txt"))
+    check_eq(r.returncode, 65, r.stderr)
+    check(b"one window takes 512" in r.stderr, r.stderr)
+    check(not os.path.exists(at("short.ebb")), "a pack was made")
+
+
+@test
 def source_hash_is_sha256():
     want = subprocess.run(["sha256sum", model()], capture_output=True, check=True).stdout.split()[0]
     d = json.loads(run("inspect", pack(), "--json").stdout)
