@@ -8,9 +8,11 @@
 
 #include "core/err.h"
 #include "core/gemm.h"
+#include "core/ladder.h"
 #include "core/make/cmd_progress.h"
 #include "core/make/text.h"
 #include "core/mem.h"
+#include "core/pack.h"
 #include "core/pool.h"
 
 static void complain(const struct cmd_env *env, const char *text) {
@@ -94,6 +96,25 @@ static int add_value(const struct cmd_env *env, struct cmd_list *l, const char *
     return CMD_OK;
 }
 
+/* "77MiB" */
+static bool parse_bytes(const char *s, uint64_t *ret) {
+    static const struct {
+        const char *name;
+        unsigned shift;
+    } units[] = {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(s, &end, 10);
+    if (errno || *s < '0' || *s > '9') return false;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        if (strcmp(end, units[i].name) != 0) continue;
+        if (v > UINT64_MAX >> units[i].shift) return false;
+        *ret = (uint64_t)v << units[i].shift;
+        return true;
+    }
+    return false;
+}
+
 static int set_value(const struct cmd_env *env, struct cmd_arg *a, const char *value) {
     const char *name = a->name ? a->name : a->what;
     if (a->is_given && a->kind != CMD_LIST) return cmd_usage(env, "%s is given twice", name);
@@ -103,6 +124,11 @@ static int set_value(const struct cmd_env *env, struct cmd_arg *a, const char *v
         if (a->kind == CMD_LIST) return add_value(env, a->ret, name, value);
         *(const char **)a->ret = value;
         return CMD_OK;
+    }
+    if (a->kind == CMD_BYTES) {
+        if (parse_bytes(value, a->ret)) return CMD_OK;
+        return cmd_usage(env, "%s takes a number of bytes, KiB, MiB or GiB, not '%.40s'", name,
+                         value);
     }
     char *end;
     errno = 0;
@@ -185,6 +211,29 @@ void cmd_tools_fini(struct tools *t) {
     pool_destroy(t->pool);
     mem_destroy(t->mem);
     *t = (struct tools){0};
+}
+
+/* ---- ladders
+ * ------------------------------------------------------------------------------------- */
+
+int cmd_ladder(const struct pack *p, const char *name, const char *more, const struct ladder **ret,
+               struct err *e) {
+    *ret = pack_ladder(p, name);
+    if (*ret) return 0;
+    char names[160] = "";
+    size_t k = 0;
+    for (size_t i = 0; i < pack_n_ladders(p) && k < sizeof(names); i++) {
+        int n = snprintf(names + k, sizeof(names) - k, "%s%s", i ? ", " : "",
+                         ladder_name(pack_ladder_at(p, i)));
+        if (n > 0) k += (size_t)n;
+    }
+    return err_set(e, -EINVAL, "no ladder '%s'; the pack has: %s%s", name, names, more);
+}
+
+uint64_t cmd_core_bytes(const struct pack *p) {
+    const struct pack_extent *core = pack_find(p, PACK_CORE, 0);
+    const struct pack_extent *books = pack_find(p, PACK_BOOKS, 0);
+    return (core ? core->bytes : 0) + (books ? books->bytes : 0);
 }
 
 /* ---- JSON

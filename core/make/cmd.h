@@ -13,6 +13,8 @@
 struct cmd_progress;
 struct err;
 struct gguf;
+struct ladder;
+struct pack;
 
 enum cmd_exit {
     CMD_OK = 0,
@@ -37,6 +39,7 @@ enum cmd_arg_kind {
     CMD_TEXT,  /* ret: const char * */
     CMD_COUNT, /* ret: uint32_t, min .. max */
     CMD_LIST,  /* ret: struct cmd_list; an option that may be given several times */
+    CMD_BYTES, /* ret: uint64_t; KiB, MiB or GiB may follow the number */
 };
 
 enum { CMD_LIST_MAX = 32 };
@@ -73,6 +76,13 @@ int cmd_tools_init(const struct cmd_env *env, uint32_t n_threads, struct tools *
                    struct err *e) MUST_CHECK;
 void cmd_tools_fini(struct tools *t);
 
+/* The pack's ladder of that name. 0 or -EINVAL; the message says which there are, and `more`. */
+int cmd_ladder(const struct pack *p, const char *name, const char *more, const struct ladder **ret,
+               struct err *e) MUST_CHECK;
+
+/* Bytes that are resident at every position: core vectors and books. */
+uint64_t cmd_core_bytes(const struct pack *p);
+
 /* A string as JSON, quotes included; bytes that are not UTF-8 come out as U+FFFD. */
 void cmd_json_str(FILE *f, const char *s, size_t n);
 /* A number as JSON; null if it is not finite. */
@@ -80,6 +90,7 @@ void cmd_json_num(FILE *f, double v);
 
 int cmd_build(const struct cmd_env *env, int argc, char **argv);
 int cmd_inspect(const struct cmd_env *env, int argc, char **argv);
+int cmd_plan(const struct cmd_env *env, int argc, char **argv);
 int cmd_verify(const struct cmd_env *env, int argc, char **argv);
 int cmd_eval(const struct cmd_env *env, int argc, char **argv);
 int cmd_tokenize(const struct cmd_env *env, int argc, char **argv);

@@ -9,9 +9,11 @@
 #include "core/make/divergence.h"
 #include "core/make/eval_float.h"
 #include "core/make/eval_pack.h"
+#include "core/make/importance.h"
 #include "core/make/source.h"
 #include "core/make/text.h"
 #include "core/make/tools.h"
+#include "core/make/topk.h"
 #include "core/mem.h"
 #include "core/model.h"
 #include "core/pack.h"
@@ -22,12 +24,13 @@
 enum { GROUP_MIN = 16, GROUP_MAX = 64 };
 
 struct point { /* of one position of the window in work */
-    double nll, kl;
+    double nll, kl, jaccard;
     bool is_same;
 };
 
 struct sums {
-    double nll, kl;
+    double nll, kl, jaccard;
+    double kl_parts[EVAL_PARTS];
     uint64_t n_same;
 };
 
@@ -44,11 +47,11 @@ struct eval {
     struct eval_float **others; /* [n_others] */
     float *x;                   /* [group][window][n_embd], or NULL */
     float *judged;              /* [n_scores][ld] */
-    float *truth;               /* [n_scores][ld] log-probabilities of the source, or NULL */
+    float *truth; /* [n_scores][ld] log-probabilities of the source or reference, or NULL */
     size_t x_bytes, logits_bytes;
-    uint32_t *best;       /* [n_scores]: the source's likeliest words */
+    struct topk *best;    /* [n_scores]: the likeliest words by `truth` */
     struct point *points; /* [n_scores] */
-    struct sums *sums;    /* [n_positions + n_others] */
+    struct sums *sums;    /* [plans of `pack` + n_others]; the reference may be one more */
     double source_nll;
     const uint32_t *ids; /* of the window in work */
 };
@@ -56,18 +59,16 @@ struct eval {
 /* ---- scoring -----------------------------------------------------------------------------------
  */
 
-static uint32_t best_word(const float *p, uint32_t n) {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++) best = p[i] > p[best] ? i : best;
-    return best;
+static uint32_t top_k(const struct eval *ev) {
+    return MIN(ev->n_vocab, (uint32_t)EVAL_TOP_K);
 }
 
-static void score_source(void *ud, uint32_t i) {
+static void score_truth(void *ud, uint32_t i) {
     struct eval *ev = ud;
     float *q = ev->truth + (size_t)i * ev->ld;
     ev->t->ops.log_softmax(q, ev->n_vocab);
     ev->points[i].nll = -(double)q[ev->ids[ev->first + i + 1]];
-    ev->best[i] = best_word(q, ev->n_vocab);
+    topk_of(&ev->best[i], top_k(ev), q, ev->n_vocab);
 }
 
 static void score_judged(void *ud, uint32_t i) {
@@ -76,18 +77,25 @@ static void score_judged(void *ud, uint32_t i) {
     ev->t->ops.log_softmax(p, ev->n_vocab);
     struct point *at = &ev->points[i];
     *at = (struct point){.nll = -(double)p[ev->ids[ev->first + i + 1]]};
-    if (!ev->source) return;
+    if (!ev->truth) return;
+    struct topk best;
+    topk_of(&best, top_k(ev), p, ev->n_vocab);
     at->kl = divergence(ev->truth + (size_t)i * ev->ld, p, ev->n_vocab);
-    at->is_same = best_word(p, ev->n_vocab) == ev->best[i];
+    at->jaccard = (double)importance_jaccard_loss(best.id, ev->best[i].id, top_k(ev));
+    at->is_same = best.id[0] == ev->best[i].id[0];
 }
 
-static void add_scores(struct eval *ev, struct sums *sums) {
+static void add_scores(struct eval *ev, uint32_t window, struct sums *sums) {
+    double kl = 0.0;
     pool_run(ev->t->pool, score_judged, ev, ev->n_scores);
     for (uint32_t i = 0; i < ev->n_scores; i++) {
         sums->nll += ev->points[i].nll;
         sums->kl += ev->points[i].kl;
+        sums->jaccard += ev->points[i].jaccard;
         sums->n_same += ev->points[i].is_same;
+        kl += ev->points[i].kl;
     }
+    sums->kl_parts[window % EVAL_PARTS] += kl;
 }
 
 /* ---- windows -----------------------------------------------------------------------------------
@@ -106,10 +114,13 @@ static int run_group(struct eval *ev, uint32_t at, uint32_t n, struct err *e) {
     return r;
 }
 
-static int run_source(struct eval *ev, uint32_t in_group, struct err *e) {
-    int r = eval_float_logits(ev->source, in_group, ev->truth, ev->ld, e);
+/* The predictions that the others are judged by. */
+static int run_truth(struct eval *ev, uint32_t in_group, struct err *e) {
+    int r = ev->source ? eval_float_logits(ev->source, in_group, ev->truth, ev->ld, e)
+                       : eval_pack_run(ev->pack, eval_pack_plan(ev->pack, ev->task->n_places),
+                                       ev->truth, ev->ld, e);
     if (r < 0) return r;
-    pool_run(ev->t->pool, score_source, ev, ev->n_scores);
+    pool_run(ev->t->pool, score_truth, ev, ev->n_scores);
     for (uint32_t i = 0; i < ev->n_scores; i++) ev->source_nll += ev->points[i].nll;
     return 0;
 }
@@ -118,16 +129,20 @@ static int run_window(struct eval *ev, uint32_t window, uint32_t in_group, struc
     const struct eval_task *task = ev->task;
     struct sums *sums = ev->sums;
     ev->ids = ev->text->ids + (size_t)window * ev->text->window;
-    int r = ev->source ? run_source(ev, in_group, e) : 0;
     /* The window's last token predicts nothing that could be scored. */
-    for (uint32_t i = 0; r == 0 && i < task->n_positions; i++) {
-        r = eval_pack_run(ev->pack, i, ev->ids, ev->text->window - 1, ev->first, ev->judged, ev->ld,
-                          e);
-        if (r == 0) add_scores(ev, sums++);
-    }
-    for (uint32_t k = 0; r == 0 && k < task->n_others; k++) {
-        r = add_name(eval_float_logits(ev->others[k], in_group, ev->judged, ev->ld, e), ev, k, e);
-        if (r == 0) add_scores(ev, sums++);
+    eval_pack_begin(ev->pack, ev->ids, ev->text->window - 1, ev->first);
+    int r = ev->truth ? run_truth(ev, in_group, e) : 0;
+    uint32_t n_plans = eval_pack_n_plans(ev->pack), n = n_plans + task->n_others;
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        if (i < n_plans)
+            r = eval_pack_run(ev->pack, i, ev->judged, ev->ld, e);
+        else
+            r = add_name(
+                eval_float_logits(ev->others[i - n_plans], in_group, ev->judged, ev->ld, e), ev,
+                i - n_plans, e);
+        if (r == 0) add_scores(ev, window, sums++);
+        progress_tell(&ev->t->progress, "evaluating", (uint64_t)window * n + i + 1,
+                      (uint64_t)ev->text->n_windows * n, "runs of a window");
     }
     return r;
 }
@@ -137,7 +152,6 @@ static int run_windows(struct eval *ev, struct err *e) {
     for (uint32_t w = 0; r == 0 && w < ev->text->n_windows; w++) {
         if (w % ev->group == 0) r = run_group(ev, w, MIN(ev->group, ev->text->n_windows - w), e);
         if (r == 0) r = run_window(ev, w, w % ev->group, e);
-        progress_tell(&ev->t->progress, "evaluating", w + 1, ev->text->n_windows, "windows");
     }
     return r;
 }
@@ -160,8 +174,6 @@ static int open_floats(struct eval *ev, struct err *e) {
     if (!ev->x) return err_set(e, -ENOMEM, "no memory for hidden states");
     int r = 0;
     if (task->source) {
-        ev->truth = mem_alloc(ev->t->mem, MEM_PACKER, ev->logits_bytes);
-        if (!ev->truth) return err_set(e, -ENOMEM, "no memory for the logits of a window");
         r = open_float(ev, task->source, &ev->source, e);
         if (r < 0) err_prefix(e, "the source");
     }
@@ -176,11 +188,14 @@ static int init(struct eval *ev, struct err *e) {
     ev->judged = mem_alloc(ev->t->mem, MEM_PACKER, ev->logits_bytes);
     ev->points = calloc(ev->n_scores, sizeof(*ev->points));
     ev->best = calloc(ev->n_scores, sizeof(*ev->best));
-    ev->sums = calloc(task->n_positions + task->n_others, sizeof(*ev->sums));
+    ev->sums = calloc((size_t)task->n_places + 1 + task->n_others, sizeof(*ev->sums));
     ev->others = calloc(MAX(task->n_others, (uint32_t)1), sizeof(*ev->others));
-    if (!ev->judged || !ev->points || !ev->best || !ev->sums || !ev->others)
+    bool has_truth = task->source || task->reference;
+    if (has_truth) ev->truth = mem_alloc(ev->t->mem, MEM_PACKER, ev->logits_bytes);
+    if (!ev->judged || !ev->points || !ev->best || !ev->sums || !ev->others ||
+        (has_truth && !ev->truth))
         return err_set(e, -ENOMEM, "no memory for the logits of a window");
-    int r = eval_pack_create(ev->t, task->pack, task->ladder, task->positions, task->n_positions,
+    int r = eval_pack_create(ev->t, task->pack, task->places, task->n_places, task->reference,
                              ev->text->window, &ev->pack, e);
     return r == 0 ? open_floats(ev, e) : r;
 }
@@ -212,31 +227,37 @@ static uint64_t n_weights(const struct model_hparams *h) {
 static void fill_scores(const struct eval *ev, struct eval_score *scores) {
     const struct eval_task *task = ev->task;
     double n = (double)ev->text->n_windows * ev->n_scores;
-    for (uint32_t i = 0; i < task->n_positions + task->n_others; i++) {
-        const struct sums *s = &ev->sums[i];
+    for (uint32_t i = 0; i < task->n_places + task->n_others; i++) {
+        const struct sums *s;
         uint64_t mats, bytes;
-        if (i < task->n_positions) {
-            mats = ladder_bytes(task->ladder, task->positions[i]);
+        if (i < task->n_places) {
+            s = &ev->sums[eval_pack_plan(ev->pack, i)];
+            mats = ladder_bytes(task->places[i].ladder, task->places[i].position);
             bytes = mats + eval_pack_core_bytes(ev->pack);
         } else {
-            mats = eval_float_mat_bytes(ev->others[i - task->n_positions]);
-            bytes = eval_float_bytes(ev->others[i - task->n_positions]);
+            uint32_t other = i - task->n_places;
+            s = &ev->sums[eval_pack_n_plans(ev->pack) + other];
+            mats = eval_float_mat_bytes(ev->others[other]);
+            bytes = eval_float_bytes(ev->others[other]);
         }
         scores[i] = (struct eval_score){.ppl = exp(s->nll / n),
                                         .kl = s->kl / n,
                                         .top1 = (double)s->n_same / n,
+                                        .jaccard = s->jaccard / n,
                                         .bits_per_weight = 8.0 * (double)mats /
                                                            (double)n_weights(ev->h),
                                         .bytes = bytes};
+        for (uint32_t k = 0; k < EVAL_PARTS; k++) scores[i].kl_parts[k] = s->kl_parts[k] / n;
     }
 }
 
 int eval_run(struct tools *t, const struct eval_task *task, struct eval_score *scores,
              struct eval_result *ret, struct err *e) {
     const struct text *text = task->text;
-    ASSERT(text->window >= 2 && text->window <= SOURCE_WINDOW && task->n_positions >= 1);
-    for (uint32_t i = 0; i < task->n_positions; i++)
-        ASSERT(task->positions[i] <= ladder_n_steps(task->ladder));
+    ASSERT(text->window >= 2 && text->window <= SOURCE_WINDOW && task->n_places >= 1);
+    ASSERT(!task->source || !task->reference);
+    for (uint32_t i = 0; i < task->n_places; i++)
+        ASSERT(task->places[i].position <= ladder_n_steps(task->places[i].ladder));
     struct eval ev = {.t = t, .task = task, .text = text, .h = pack_hparams(task->pack)};
     ev.n_vocab = ev.h->n_vocab;
     ev.ld = (ev.n_vocab + 7) / 8 * 8;

@@ -15,8 +15,11 @@ static const char help_main[] =
 "                [--windows N] [--threads N]\n"
 "  ebb-pack inspect PACK [--importance] [--json]\n"
 "  ebb-pack verify PACK\n"
+"  ebb-pack plan PACK --bytes N [--ladder NAME] [--json]\n"
 "  ebb-pack eval PACK (--text FILE | --self-text SEED) (--rung R[,R] | --position P[,P...])\n"
 "                [--source SRC.gguf] [--compare OTHER.gguf]... [--windows N] [--threads N] [--json]\n"
+"  ebb-pack eval PACK (--text FILE | --self-text SEED) --ladder NAME[,NAME...] [--points N]\n"
+"                [--csv FILE] [--svg FILE] [--source SRC.gguf] [--windows N] [--threads N] [--json]\n"
 "  ebb-pack tokenize FILE < TEXT\n"
 "  ebb-pack COMMAND --help | --help | --version\n"
 "\n"
@@ -24,7 +27,8 @@ static const char help_main[] =
 "  build     calibrate and quantise a model, write the pack\n"
 "  inspect   what is in a pack: units, bytes, ladders, importance\n"
 "  verify    read all of a pack and check every checksum\n"
-"  eval      perplexity of a pack, and its distance to the source\n"
+"  plan      what a pack is at a number of bytes: position, loss, the rung of every unit\n"
+"  eval      perplexity of a pack, and its distance to the source, at positions or along ladders\n"
 "  tokenize  token ids of the text on standard input\n"
 "\n"
 "A pack holds each layer (and the head) as two nested planes: the high plane alone reads as 4-bit\n"
@@ -106,32 +110,71 @@ static const char help_verify[] =
 "it. Exit code 0 if the pack is whole, 65 if it is damaged.\n"
 "\n";
 
+static const char help_plan[] =
+"Usage: ebb-pack plan PACK --bytes N [--ladder NAME] [--json]\n"
+"\n"
+"The position of the ladder that fits the bytes, what it costs, and the rung of each unit. The bytes\n"
+"are those of weights and core vectors, what ebbd shows as resident_bytes; its budget also holds KV\n"
+"cache and scratch. The bound is what no choice of rungs of this size can lose less than: every unit\n"
+"for itself at one price for a byte, the last one in part. The gap to it says what a better order,\n"
+"or one that is not a ladder, could still save.\n"
+"\n"
+"  --bytes N      bytes, or with KiB, MiB or GiB behind the number\n"
+"  --ladder NAME  one of the pack's (default: jaccard, or its first one)\n"
+"  --json         {\"ladder\", \"budget_bytes\", \"bytes\", \"core_bytes\", \"position\", \"positions\",\n"
+"                 \"loss\", \"bound\", \"gap\", \"price\", \"rungs\": {\"full\": units, ...}, \"units\":\n"
+"                 [{\"name\", \"rung\", \"bytes\"}]}; loss in the score that made the ladder, price\n"
+"                 in loss for a byte; bound, gap and price are null where units are paged\n"
+"\n"
+"Exit code 1 if even the last position takes more bytes; the message says how many.\n"
+"\n";
+
 static const char help_eval[] =
 "Usage: ebb-pack eval PACK (--text FILE | --self-text SEED) (--rung R[,R] | --position P[,P...])\n"
 "                     [--source SRC.gguf] [--compare OTHER.gguf]... [--windows N] [--threads N]\n"
 "                     [--json]\n"
+"       ebb-pack eval PACK (--text FILE | --self-text SEED) --ladder NAME[,NAME...] [--points N]\n"
+"                     [--csv FILE] [--svg FILE] [--source SRC.gguf] [--windows N] [--threads N]\n"
+"                     [--json]\n"
 "\n"
 "Runs the pack, exactly as ebbd computes, over windows of 512 tokens and scores the second half of\n"
 "each: perplexity and, with the source, the mean Kullback-Leibler divergence from the source's\n"
-"predictions and how often both find the same likeliest word. The source's predictions are made\n"
-"once for all that is judged, so several rungs and files together take less time than apart.\n"
+"predictions, how often both find the same likeliest word, and the Jaccard loss of the sets of the\n"
+"30 likeliest words. The source's predictions are made once for all that is judged, so several\n"
+"rungs, files and ladders together take less time than apart.\n"
 "\n"
 "  --text FILE        UTF-8 text to judge on; not the one it was calibrated on\n"
 "  --self-text SEED   or: a text that the source writes itself, as build does without --calib, which\n"
 "                     takes seed 1: choose another one\n"
 "  --rung R[,R]       full or high: every unit at this rung\n"
-"  --position P,...   or: the pack's ladder taken P steps down\n"
+"  --position P,...   or: the pack's first ladder taken P steps down\n"
+"  --ladder NAME,...  or: whole ladders, from every unit full to every unit high: names of the pack's\n"
+"                     or of orders that are made to compare with: front (first layers first), back,\n"
+"                     random:SEED (these three leave the head for last), oracle (by what each unit\n"
+"                     alone costs on the very text that is judged, for each byte it frees)\n"
+"  --points N         positions of each ladder, 2 to 32 (default 11), at even sizes as far as its\n"
+"                     steps allow, ends included\n"
+"  --csv FILE         all of them as a table\n"
+"  --svg FILE         and as a picture: KL over bytes, one line a ladder\n"
 "  --source SRC.gguf  the model the pack was made from\n"
 "  --compare FILE     another GGUF of the same model, quantised by another program (any type that\n"
 "                     build reads). Its weights are read exactly and its activations are floats,\n"
 "                     which favours it: the pack's are 8-bit, as where it serves. Up to 32 times\n"
 "  --windows N        1 to 65536 (default 128, or 32 with --self-text); fewer if the text is shorter\n"
 "  --threads N        1 to 64 (default: one for each CPU)\n"
-"  --json             {\"ppl\", \"kl\", \"top1\", \"bits_per_weight\", \"bytes\", \"windows\", \"source_ppl\",\n"
-"                     \"position\", \"tokens\"} of the first rung or position; \"positions\": all of them;\n"
-"                     \"compare\": [{\"file\", ...}];\n"
+"  --json             {\"ppl\", \"kl\", \"top1\", \"jaccard\", \"bits_per_weight\", \"bytes\", \"windows\",\n"
+"                     \"source_ppl\", \"position\", \"tokens\"} of the first rung or position;\n"
+"                     \"positions\": all of them; \"compare\": [{\"file\", ...}];\n"
 "                     \"units\": [{\"name\", \"high_error\", \"full_error\"}], weighted output errors that\n"
-"                     build has measured. kl, top1 and source_ppl are null without --source\n"
+"                     build has measured. kl, top1, jaccard and source_ppl are null without --source\n"
+"\n"
+"With --ladder and without --source all is judged by the pack itself at position 0. Told of each\n"
+"ladder is its mean KL at nine even sizes inside the section and, where random orders and the oracle\n"
+"are among the ladders, how much of the way from the mean of the former to the latter it goes, with\n"
+"the standard error over eight parts of the text. JSON: {\"windows\", \"tokens\", \"reference\",\n"
+"\"reference_ppl\", \"section\": {\"from\", \"to\", \"top_bytes\", \"bottom_bytes\"}, \"random\": {\"orders\",\n"
+"\"area\"}, \"ladders\": [{\"name\", \"area\", \"share\", \"share_error\", \"points\": [{\"position\",\n"
+"\"bytes\", \"bits_per_weight\", \"ppl\", \"kl\", \"top1\", \"jaccard\", \"units\": {\"full\": units, ...}}]}]}.\n"
 "\n";
 
 static const char help_tokenize[] =
@@ -149,9 +192,9 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"build", help_build, cmd_build},          {"inspect", help_inspect, cmd_inspect},
-    {"verify", help_verify, cmd_verify},       {"eval", help_eval, cmd_eval},
-    {"tokenize", help_tokenize, cmd_tokenize},
+    {"build", help_build, cmd_build}, {"inspect", help_inspect, cmd_inspect},
+    {"plan", help_plan, cmd_plan},    {"verify", help_verify, cmd_verify},
+    {"eval", help_eval, cmd_eval},    {"tokenize", help_tokenize, cmd_tokenize},
 };
 
 static bool asks_for_help(int argc, char **argv) {

@@ -57,7 +57,7 @@ def expect(code, words, *args, **kw):
 @test
 def help_and_version():
     for args in (["--help"], ["-h"], ["build", "--help"], ["inspect", "-h"], ["verify", "--help"],
-                 ["eval", "--help"], ["tokenize", "--help"]):
+                 ["eval", "--help"], ["tokenize", "--help"], ["plan", "--help"]):
         r = run(*args)
         check_eq(r.returncode, 0)
         said = r.stdout.decode()

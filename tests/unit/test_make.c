@@ -18,6 +18,7 @@
 #include "core/make/eval.h"
 #include "core/make/fexp.h"
 #include "core/make/importance.h"
+#include "core/make/order.h"
 #include "core/make/selftext.h"
 #include "core/make/source.h"
 #include "core/make/text.h"
@@ -608,7 +609,7 @@ static void open_gguf(int slot, const char *name, const struct tiny_opts *o, str
     REQUIRE_OK(gguf_open(path_of(slot, name), ret, &e), &e);
 }
 
-/* A pack of tiny_defaults(), its source, and a text. */
+/* A pack of a tiny model, its source, and a text. */
 struct judged {
     struct pack *pack;
     struct gguf *source;
@@ -617,10 +618,9 @@ struct judged {
     struct build_report report;
 };
 
-static void judged_make(struct judged *j) {
+static void judged_make(struct judged *j, const struct tiny_opts *o) {
     struct err e = {0};
-    struct tiny_opts o = tiny_defaults();
-    open_gguf(0, "eval.gguf", &o, &j->source);
+    open_gguf(0, "eval.gguf", o, &j->source);
     write_calib(path_of(2, "eval.txt"), 8000);
     REQUIRE_OK(build(2, path_of(0, "eval.gguf"), path_of(1, "eval.ebb"), path_of(2, "eval.txt"),
                      &j->report, &e),
@@ -640,17 +640,17 @@ static void judged_free(struct judged *j) {
 static void test_eval(void) {
     struct err e = {0};
     struct judged j;
-    judged_make(&j);
+    struct tiny_opts o = tiny_defaults();
+    judged_make(&j, &o);
     const struct ladder *l = pack_ladder_at(j.pack, 0);
-    uint32_t at[2] = {0, ladder_n_steps(l)};
+    struct eval_place at[2] = {{l, 0}, {l, ladder_n_steps(l)}};
     struct eval_score s[3][2];
     struct eval_result r[3];
     for (int i = 0; i < 3; i++) {
         struct tools t;
         struct eval_task task = {.pack = j.pack,
-                                 .ladder = l,
-                                 .positions = at,
-                                 .n_positions = i == 2 ? 1 : 2,
+                                 .places = at,
+                                 .n_places = i == 2 ? 1 : 2,
                                  .source = i == 2 ? NULL : j.source,
                                  .text = &j.text};
         tools_make(&t, i == 1 ? 2 : 1);
@@ -672,12 +672,8 @@ static void test_eval(void) {
     for (int i = 0; i < 2; i++) CHECK_MEM(&s[0][i], &s[1][i], sizeof(s[0][i]));
     CHECK(s[2][0].ppl == full->ppl && r[1].source_ppl == r[0].source_ppl);
     struct tools t;
-    struct eval_task alone = {.pack = j.pack,
-                              .ladder = l,
-                              .positions = at + 1,
-                              .n_positions = 1,
-                              .source = j.source,
-                              .text = &j.text};
+    struct eval_task alone = {
+        .pack = j.pack, .places = at + 1, .n_places = 1, .source = j.source, .text = &j.text};
     tools_make(&t, 1);
     REQUIRE_OK(eval_run(&t, &alone, s[2], &r[2], &e), &e);
     CHECK_MEM(&s[2][0], high, sizeof(*high));
@@ -690,19 +686,18 @@ static void test_eval(void) {
 static void test_eval_others(void) {
     struct err e = {0};
     struct judged j;
-    judged_make(&j);
     struct tiny_opts o = tiny_defaults();
+    judged_make(&j, &o);
     struct gguf *half, *stranger;
     o.type = GGUF_T_F16;
     open_gguf(3, "half.gguf", &o, &half);
     o.seed = 99;
     open_gguf(3, "stranger.gguf", &o, &stranger);
     struct eval_other others[] = {{"same", j.source}, {"half", half}, {"stranger", stranger}};
-    uint32_t at = 0;
+    struct eval_place at = {pack_ladder_at(j.pack, 0), 0};
     struct eval_task task = {.pack = j.pack,
-                             .ladder = pack_ladder_at(j.pack, 0),
-                             .positions = &at,
-                             .n_positions = 1,
+                             .places = &at,
+                             .n_places = 1,
                              .others = others,
                              .n_others = 3,
                              .source = j.source,
@@ -731,22 +726,78 @@ static void test_eval_others(void) {
     judged_free(&j);
 }
 
+/* Places of several orders share what they have in common: the same scores, to the bit, as each
+ * alone, whatever the order in which they come; two alike are the same. */
+static void check_places(bool is_untied) {
+    struct err e = {0};
+    struct judged j;
+    struct tiny_opts o = tiny_defaults();
+    o.n_layers = 5;
+    o.is_untied = is_untied;
+    judged_make(&j, &o);
+    enum { LADDERS = 5, PLACES = 5 * 7 };
+    struct ladder *l[LADDERS];
+    struct eval_place places[PLACES], best;
+    struct eval_score s[PLACES], alone;
+    struct eval_result r;
+    uint32_t n = model_n_units(pack_hparams(j.pack)), units[8], n_places = 0;
+    for (uint32_t i = 0; i < LADDERS; i++) {
+        order_random(n, i, units);
+        if (i % 2) { /* the head is somewhere in the middle */
+            units[n - 1] = units[i % 3];
+            units[i % 3] = n - 1;
+        }
+        REQUIRE_OK(order_ladder(j.pack, "test", RUNG_FULL, RUNG_HIGH, units, NULL, &l[i], &e), &e);
+        for (uint32_t at = 0; at <= n; at++) places[n_places++] = (struct eval_place){l[i], at};
+    }
+    REQUIRE(n_places == PLACES);
+    best = places[0];
+    for (int with_source = 0; with_source < 2; with_source++) {
+        struct tools t;
+        struct eval_task task = {.pack = j.pack,
+                                 .places = places,
+                                 .n_places = PLACES,
+                                 .source = with_source ? j.source : NULL,
+                                 .reference = with_source ? NULL : &best,
+                                 .text = &j.text};
+        tools_make(&t, 2);
+        REQUIRE_OK(eval_run(&t, &task, s, &r, &e), &e);
+        task.n_places = 1;
+        for (uint32_t i = 0; i < PLACES; i++) {
+            task.places = &places[i];
+            REQUIRE_OK(eval_run(&t, &task, &alone, &r, &e), &e);
+            CHECK_MEM(&s[i], &alone, sizeof(alone));
+            double sum = 0.0;
+            for (int k = 0; k < EVAL_PARTS; k++) sum += s[i].kl_parts[k];
+            CHECK_NEAR(sum, s[i].kl, 1e-9);
+            if (places[i].position > 0) continue;
+            CHECK_MEM(&s[i], &s[0], sizeof(s[0]));
+            if (!with_source) CHECK(s[i].kl == 0 && s[i].top1 == 1 && s[i].jaccard == 0);
+            if (!with_source) CHECK(s[i].ppl == r.source_ppl);
+        }
+        tools_free(&t);
+    }
+    for (uint32_t i = 0; i < LADDERS; i++) ladder_destroy(l[i]);
+    judged_free(&j);
+}
+
+static void test_eval_places(void) {
+    check_places(false);
+    check_places(true);
+}
+
 static void test_eval_fails(void) {
     struct err e = {0};
     struct judged j;
-    judged_make(&j);
     struct tiny_opts o = tiny_defaults();
+    judged_make(&j, &o);
     struct gguf *large;
     o.n_layers++;
     open_gguf(3, "large.gguf", &o, &large);
     struct eval_other other = {"large.gguf", large};
-    uint32_t at[2] = {0, 1};
-    struct eval_task task = {.pack = j.pack,
-                             .ladder = pack_ladder_at(j.pack, 0),
-                             .positions = at,
-                             .n_positions = 2,
-                             .source = large,
-                             .text = &j.text};
+    struct eval_place at[2] = {{pack_ladder_at(j.pack, 0), 0}, {pack_ladder_at(j.pack, 0), 1}};
+    struct eval_task task = {
+        .pack = j.pack, .places = at, .n_places = 2, .source = large, .text = &j.text};
     struct eval_score s[3];
     struct eval_result r;
     struct tools t;
@@ -788,6 +839,7 @@ int main(int argc, char **argv) {
         {"build_fails", test_build_fails},
         {"eval", test_eval},
         {"eval_others", test_eval_others},
+        {"eval_places", test_eval_places},
         {"eval_fails", test_eval_fails},
     };
     return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
