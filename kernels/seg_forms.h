@@ -9,8 +9,9 @@
 #include "kernels/kernels.h"
 
 enum {
-    /* Groups that a batched product looks up before the tokens meet them: 4 KiB of weights. */
-    SEG_CHUNK_GROUPS = 16,
+    /* At most so many groups are looked up before the tokens of a batch meet them: 6 KiB of
+     * weights, beside which a step's activations fit the first-level cache. */
+    SEG_CHUNK_GROUPS = 24,
     SEG_TILE_BYTES = PLANE_ROWS * PLANE_GROUP, /* a tile looked up: its 8 quads, int8 */
 };
 
@@ -67,12 +68,13 @@ KERN_INLINE void seg_walk(seg_look_up_fn *look_up, const struct seg_step *steps,
                           unsigned bits) {
     _Alignas(64) int8_t tiles[SEG_CHUNK_GROUPS * SEG_TILE_BYTES];
     uint32_t n_groups = w->n_in / PLANE_GROUP;
+    uint32_t n_chunks = n_groups / SEG_CHUNK_GROUPS + (n_groups % SEG_CHUNK_GROUPS != 0);
     const uint8_t *column = w->index + seg_column(w->n_in, len, bits, rt0, 0);
     for (uint32_t rt = rt0; rt < rt1; rt++) {
         float *out = y + (size_t)rt * PLANE_ROWS;
         for (uint32_t t = 0; t < n_tok; t++) memset(out + t * ldy, 0, PLANE_ROWS * sizeof(float));
-        for (uint32_t g = 0; g < n_groups; g += SEG_CHUNK_GROUPS) {
-            uint32_t n = n_groups - g < SEG_CHUNK_GROUPS ? n_groups - g : SEG_CHUNK_GROUPS;
+        for (uint32_t c = 0, g = 0, n; c < n_chunks; c++, g += n) {
+            n = (n_groups - g) / (n_chunks - c); /* all of nearly one size */
             for (uint32_t i = 0; i < n; i++, column += PLANE_GROUP / len * bits)
                 look_up(column, w->book, len, bits, tiles + i * SEG_TILE_BYTES);
             const struct seg_step *s = steps;

@@ -12,6 +12,9 @@ void kern_init_arm(struct kern_ops *ops, unsigned flags) {
     ops->gemv_full = kern_gemv_full_neon;
     ops->gemm_high = kern_gemm_high_neon;
     ops->gemm_full = kern_gemm_full_neon;
+    ops->gemv_seg = kern_gemv_seg_neon;
+    ops->gemm_seg = kern_gemm_seg_neon;
+    ops->gather = kern_gather_neon;
     ops->row = kern_row_neon;
     ops->rmsnorm = kern_rmsnorm_neon;
     ops->rope = kern_rope_neon;
@@ -26,4 +29,6 @@ void kern_init_arm(struct kern_ops *ops, unsigned flags) {
     ops->gemv_full = kern_gemv_full_dotprod;
     ops->gemm_high = kern_gemm_high_dotprod;
     ops->gemm_full = kern_gemm_full_dotprod;
+    ops->gemv_seg = kern_gemv_seg_dotprod;
+    ops->gemm_seg = kern_gemm_seg_dotprod;
 }

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 
 kern_attn_fn kern_attn_neon;
+kern_gather_fn kern_gather_neon;
 kern_log_softmax_fn kern_log_softmax_neon;
 kern_mul_fn kern_gemm_full_neon;
 kern_mul_fn kern_gemm_high_neon;
@@ -14,6 +15,8 @@ kern_quant_acts_fn kern_quant_acts_neon;
 kern_rmsnorm_fn kern_rmsnorm_neon;
 kern_rope_fn kern_rope_neon;
 kern_row_fn kern_row_neon;
+kern_seg_mul_fn kern_gemm_seg_neon;
+kern_seg_mul_fn kern_gemv_seg_neon;
 kern_silu_mul_fn kern_silu_mul_neon;
 kern_to_f16_fn kern_to_f16_neon;
 
@@ -21,5 +24,7 @@ kern_mul_fn kern_gemm_full_dotprod;
 kern_mul_fn kern_gemm_high_dotprod;
 kern_mul_fn kern_gemv_full_dotprod;
 kern_mul_fn kern_gemv_high_dotprod;
+kern_seg_mul_fn kern_gemm_seg_dotprod;
+kern_seg_mul_fn kern_gemv_seg_dotprod;
 
 #endif

@@ -70,6 +70,7 @@ KERN_INLINE void times_gains(const struct kern_seg *w, uint32_t rt, float *y) {
 /* A tile's 8 quads, each byte xor `flip`. */
 KERN_INLINE void tile_quads(const uint8_t *column, const int8_t *book, unsigned len, unsigned bits,
                             __m256i flip, int8_t *ret) {
+#pragma GCC unroll 8
     for (unsigned k = 0; k < 8; k += len / 4, column += bits) {
         __m256i v[2];
         column_quads(column, book, len, bits, v);

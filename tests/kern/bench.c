@@ -162,6 +162,90 @@ static void bench_variant(const struct stack *s, const struct kern_ops *ops) {
     bench_mul(s, "gemm_full", ops->name, ops->gemm_full, N_PROMPT, few, full);
 }
 
+/* A stack of equal matrices of segments under one book. */
+struct seg_stack {
+    struct kern_seg w; /* the first one */
+    uint32_t n_mat;
+    uint8_t *gains, *index;
+    int8_t *book;
+};
+
+static struct seg_stack seg_stack_make(uint32_t n_out, uint32_t n_in, unsigned len, unsigned bits,
+                                       uint64_t *rng) {
+    size_t n_index = seg_index_bytes(n_out, n_in, len, bits), n_book = ((size_t)1 << bits) * len;
+    size_t n_gains = (size_t)planes_row_tiles(n_out) * PLANE_ROWS;
+    size_t n_mat = PLANE_SET_BYTES / n_index + 1;
+    struct seg_stack s = {.n_mat = (uint32_t)n_mat,
+                          .gains = get(n_gains * 2),
+                          .index = get(n_mat * n_index + SEG_INDEX_SLACK + 8),
+                          .book = get(n_book)};
+    fill_f16((uint16_t *)(void *)s.gains, n_gains, FILL_RANDOM, 0.01f, rng);
+    fill_bytes((uint8_t *)s.book, n_book, FILL_RANDOM, -127, 127, rng);
+    for (size_t i = 0; i < n_mat * n_index; i += 8) {
+        uint64_t v = t_rand(rng);
+        memcpy(s.index + i, &v, 8);
+    }
+    s.w = (struct kern_seg){.gains = s.gains,
+                            .index = s.index,
+                            .book = s.book,
+                            .n_out = n_out,
+                            .n_in = n_in,
+                            .len = (uint8_t)len,
+                            .bits = (uint8_t)bits};
+    return s;
+}
+
+static void seg_stack_free(struct seg_stack *s) {
+    free(s->gains);
+    free(s->index);
+    free(s->book);
+}
+
+/* Laps of a few matrices, planes and segments in turn, so that both meet the same disturbances;
+ * prints the best lap of each. The laps go round through the stacks. */
+static void bench_seg(const struct stack *s, const struct seg_stack *seg, const struct kern_ops *o,
+                      uint32_t n_tok) {
+    enum { N_LAPS = 200, LAP_MACS = 4 << 20 };
+    double best[2] = {1e9, 1e9};
+    uint32_t n_rt = planes_row_tiles(s->n_out), at[2] = {0, 0};
+    size_t ldy = (size_t)n_rt * PLANE_ROWS;
+    double macs = (double)s->n_out * s->n_in * n_tok;
+    uint32_t n_lap = 1 + (uint32_t)(LAP_MACS / macs);
+    for (int k = 0; k < N_LAPS; k++) {
+        double start = now_s();
+        for (uint32_t i = 0; i < n_lap; i++) {
+            struct kern_planes w = stack_matrix(s, at[0]++ % s->n_mat);
+            (n_tok == 1 ? o->gemv_high : o->gemm_high)(&w, &s->x, n_tok, s->y, ldy, 0, n_rt);
+        }
+        double middle = now_s();
+        for (uint32_t i = 0; i < n_lap; i++) {
+            struct kern_seg w = seg->w;
+            w.index += at[1]++ % seg->n_mat * seg_index_bytes(w.n_out, w.n_in, w.len, w.bits);
+            (n_tok == 1 ? o->gemv_seg : o->gemm_seg)(&w, &s->x, n_tok, s->y, ldy, 0, n_rt);
+        }
+        double end = now_s();
+        if (middle - start < best[0]) best[0] = middle - start;
+        if (end - middle < best[1]) best[1] = end - middle;
+    }
+    double high = n_lap * macs / best[0] / 1e9, ours = n_lap * macs / best[1] / 1e9;
+    printf("%s %-10s %5u x %-5u len %d, bits %-2d %4u tokens %6.1f G%s/s, %s %6.1f: %.2f of it\n",
+           n_tok == 1 ? "gemv_seg" : "gemm_seg", o->name, s->n_out, s->n_in, seg->w.len,
+           seg->w.bits, n_tok, ours, n_tok == 1 ? "weights" : "MAC",
+           n_tok == 1 ? "gemv_high" : "gemm_high", high, ours / high);
+}
+
+static void bench_segs(const struct stack *s, uint64_t *rng) {
+    static const unsigned forms[][2] = {{4, 12}, {4, 10}, {4, 8}, {8, 12}, {8, 10}, {8, 8}};
+    struct kern_ops ops;
+    for (size_t f = 0; f < sizeof(forms) / sizeof(*forms); f++) {
+        struct seg_stack seg = seg_stack_make(s->n_out, s->n_in, forms[f][0], forms[f][1], rng);
+        for (unsigned i = 0; variant_next(&i, &ops);)
+            for (uint32_t n_tok = 1; n_tok <= N_PROMPT; n_tok *= n_tok < 8 ? 2 : 16)
+                if (f == 0 || n_tok == 1 || n_tok == N_PROMPT) bench_seg(s, &seg, &ops, n_tok);
+        seg_stack_free(&seg);
+    }
+}
+
 /* Time of the small kernels on the real model's shapes; all data in cache. */
 static void bench_small(const struct kern_ops *ops, uint64_t *rng) {
     enum { N = 49152, N_POS = 1024, DIM = 64, N_FF = 1536, REPEAT = 20 };
@@ -205,16 +289,18 @@ static void bench_small(const struct kern_ops *ops, uint64_t *rng) {
     free(a.psum);
 }
 
-void bench(void) {
+void bench(bool is_segs) {
     static const uint32_t shapes[][2] = {{1536, 576}, {576, 1536}, {49152, 576}};
     uint64_t rng = t_seed();
     struct kern_ops ops;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t k = 0; k < sizeof(shapes) / sizeof(*shapes); k++) {
+        if (is_segs && k == 2) break; /* the head is never segments */
         struct stack s = stack_make(shapes[k][0], shapes[k][1], &rng);
         if (k == 0) bench_read(&s);
-        for (unsigned i = 0; variant_next(&i, &ops);) bench_variant(&s, &ops);
+        for (unsigned i = 0; !is_segs && variant_next(&i, &ops);) bench_variant(&s, &ops);
+        if (k < 2) bench_segs(&s, &rng);
         stack_free(&s);
     }
-    for (unsigned i = 0; variant_next(&i, &ops);) bench_small(&ops, &rng);
+    for (unsigned i = 0; !is_segs && variant_next(&i, &ops);) bench_small(&ops, &rng);
 }

@@ -123,7 +123,7 @@ void test_silu_mul(void);
 void test_f16(void);
 void test_log_softmax(void);
 
-/* Prints speeds of all variants under test. */
-void bench(void);
+/* Prints speeds of all variants under test; is_segs: only of segments, beside the high plane. */
+void bench(bool is_segs);
 
 #endif

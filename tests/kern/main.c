@@ -1,7 +1,8 @@
 /* Program of the kernel tests. Beside what t_main() takes (--list, --seed=N, names of tests):
  *   --cpu=NAME     only this variant (--list names them)
  *   --expect=NAME  fail unless dispatch chooses this variant on this machine
- *   --bench        print speeds instead of testing */
+ *   --bench        print speeds instead of testing
+ *   --bench-seg    only those of shared segments */
 #include "tests/kern/kern.h"
 
 #include <inttypes.h>
@@ -95,7 +96,7 @@ int main(int argc, char **argv) {
         {"f16", test_f16},
         {"log_softmax", test_log_softmax},
     };
-    bool is_bench = false;
+    bool is_bench = false, is_segs = false;
     int n = 1; /* arguments left for t_main() */
     for (int i = 1; i < argc; i++) {
         if (strncmp(argv[i], "--cpu=", 6) == 0) {
@@ -105,6 +106,8 @@ int main(int argc, char **argv) {
             expected = argv[i] + 9;
         } else if (strcmp(argv[i], "--bench") == 0) {
             is_bench = true;
+        } else if (strcmp(argv[i], "--bench-seg") == 0) {
+            is_bench = is_segs = true;
         } else {
             if (strcmp(argv[i], "--list") == 0)
                 for (unsigned v = 0; v < n_variants; v++)
@@ -114,7 +117,7 @@ int main(int argc, char **argv) {
         }
     }
     if (is_bench) {
-        bench();
+        bench(is_segs);
         return 0;
     }
     return t_main(n, argv, cases, sizeof(cases) / sizeof(*cases));

@@ -1,0 +1,57 @@
+/* A batch of tokens times shared segments, NEON without dot instructions: what was looked up meets
+ * two tokens at once, whose sums fill the registers. */
+#include "kernels/arm/variants.h"
+
+#include "kernels/arm/seg_mul_neon.h"
+
+KERN_INLINE void tile_sums(const int8_t *tile, const int8_t *q, size_t n_in, unsigned n,
+                           struct i32x8 *ret) {
+    int32x4_t s[2][4];
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned k = 0; k < 4; k++) s[i][k] = vdupq_n_s32(0);
+    for (unsigned k = 0; k < 8; k += 2) {
+        struct quad v[2] = {load_quad(tile + 32 * k), load_quad(tile + 32 * k + 32)};
+        for (unsigned i = 0; i < n; i++) add_pair(s[i], v, q + i * n_in + 4 * k);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        ret[i].a = vpaddq_s32(s[i][0], s[i][1]);
+        ret[i].b = vpaddq_s32(s[i][2], s[i][3]);
+    }
+}
+
+KERN_INLINE void step(const int8_t *tiles, const struct kern_acts *x, uint32_t n_in, uint32_t t,
+                      uint32_t g0, uint32_t n_groups, float *y, size_t ldy, unsigned n) {
+    uint32_t n_all = n_in / PLANE_GROUP;
+    const int8_t *q = x->q + (size_t)t * n_in + (size_t)g0 * PLANE_GROUP;
+    const float *scale = x->scale + (size_t)t * n_all + g0;
+    struct f32x8 acc[2];
+    for (unsigned i = 0; i < n; i++) acc[i] = load_sums(y + i * ldy);
+    for (uint32_t g = 0; g < n_groups; g++) {
+        struct i32x8 sum[2];
+        tile_sums(tiles + (size_t)g * SEG_TILE_BYTES, q + (size_t)g * PLANE_GROUP, n_in, n, sum);
+        for (unsigned i = 0; i < n; i++)
+            acc[i] = f32x8_fma(acc[i], f32x8_of(sum[i]), scale[(size_t)i * n_all + g]);
+    }
+    for (unsigned i = 0; i < n; i++) store_sums(y + i * ldy, acc[i]);
+}
+
+static void step2(const int8_t *tiles, const struct kern_acts *x, uint32_t n_in, uint32_t t,
+                  uint32_t g0, uint32_t n_groups, float *y, size_t ldy) {
+    step(tiles, x, n_in, t, g0, n_groups, y, ldy, 2);
+}
+
+static void step1(const int8_t *tiles, const struct kern_acts *x, uint32_t n_in, uint32_t t,
+                  uint32_t g0, uint32_t n_groups, float *y, size_t ldy) {
+    step(tiles, x, n_in, t, g0, n_groups, y, ldy, 1);
+}
+
+KERN_INLINE void gemm(const struct kern_seg *w, const struct kern_acts *x, uint32_t n_tok, float *y,
+                      size_t ldy, uint32_t rt0, uint32_t rt1, unsigned len, unsigned bits) {
+    static const struct seg_step steps[] = {{2, step2}, {1, step1}};
+    seg_walk(tile_quads, steps, times_gains, w, x, n_tok, y, ldy, rt0, rt1, len, bits);
+}
+
+void kern_gemm_seg_neon(const struct kern_seg *w, const struct kern_acts *x, uint32_t n_tok,
+                        float *y, size_t ldy, uint32_t rt0, uint32_t rt1) {
+    seg_by_form(gemm, w, x, n_tok, y, ldy, rt0, rt1);
+}
