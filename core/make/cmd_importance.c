@@ -86,6 +86,34 @@ void cmd_importance_json(const struct cmd_importance *im) {
     putchar(']');
 }
 
+static double distortion(const struct cmd_importance *im, uint32_t unit, enum rung rung,
+                         const char *metric) {
+    char key[64];
+    snprintf(key, sizeof(key), "ebb.distortion.%s.%s", rung_name(rung), metric);
+    return pack_score(im->pack, key, unit);
+}
+
+/* What the rung swsc adds to what high has lost. */
+static void print_swsc(const struct cmd_importance *im) {
+    static const char *const metrics[] = {"jaccard", "kl"};
+    if (!pack_has_swsc(im->pack)) return;
+    printf("\n%-10s %16s %16s\n", "high>swsc", metrics[0], metrics[1]);
+    for (uint32_t u = 0; u < im->n_units; u++) {
+        char name[16];
+        if (!pack_has_rung(im->pack, u, RUNG_SWSC)) continue;
+        printf("%-10s", model_unit_name(pack_hparams(im->pack), u, name, sizeof(name)));
+        for (size_t k = 0; k < ARRAY_LEN(metrics); k++) {
+            double added = distortion(im, u, RUNG_SWSC, metrics[k]) -
+                           distortion(im, u, RUNG_HIGH, metrics[k]);
+            if (isnan(added))
+                printf(" %16s", "-");
+            else
+                printf(" %16.6f", added);
+        }
+        putchar('\n');
+    }
+}
+
 void cmd_importance_text(const struct cmd_importance *im) {
     printf("%-10s", "unit");
     for (size_t k = 0; k < SCORES; k++) printf(" %11s rank", names[k]);
@@ -100,6 +128,7 @@ void cmd_importance_text(const struct cmd_importance *im) {
                 printf(" %11s %4s", "-", "-");
         putchar('\n');
     }
+    print_swsc(im);
     printf("\nRank 1 matters most. lsaq: what the layer does to the hidden state's words; jaccard, "
            "kl: "
            "what\nthe model's own words lose with the unit alone at high.\n");

@@ -42,8 +42,9 @@ struct score {
     uint32_t group;                    /* windows that go together */
     uint32_t ld, k;                    /* ld: n_vocab rounded up to 8 */
     bool *is_scored;                   /* owned, as is everything below: [n_units] */
-    struct slab *core;
-    struct slab *high, *low; /* of the unit in work */
+    struct slab *core, *books;         /* books: NULL if the pack has none or no rung needs it */
+    struct slab *high, *low, *swsc;    /* of the unit in work */
+    struct swsc_mat forms[MODEL_LAYER_MATS]; /* likewise; not owned */
     struct plan *upper, *lower;
     struct engine *engine;
     struct kv *kv;
@@ -78,7 +79,8 @@ static void tell(struct score *sc, uint64_t n) {
 static void drop_unit(struct score *sc) {
     slab_destroy(sc->high);
     slab_destroy(sc->low);
-    sc->high = sc->low = NULL;
+    slab_destroy(sc->swsc);
+    sc->high = sc->low = sc->swsc = NULL;
 }
 
 static int load(struct score *sc, enum pack_part part, uint32_t unit, struct slab **ret,
@@ -90,19 +92,29 @@ static int load(struct score *sc, enum pack_part part, uint32_t unit, struct sla
 
 static int bind(struct score *sc, uint32_t unit, enum rung rung, struct plan *plan, struct err *e) {
     struct plan_unit *u = &plan->units[unit];
-    const struct slab *low = rung == RUNG_FULL ? sc->low : NULL;
+    *u = (struct plan_unit){.rung = rung};
+    if (rung == RUNG_SWSC) {
+        u->swsc = sc->swsc;
+        u->forms = sc->forms;
+        return pack_bind_swsc(sc->h, pack_swsc(sc->pack), unit, sc->books ? sc->books->data : NULL,
+                              sc->books ? sc->books->bytes : 0, sc->swsc->data, sc->swsc->bytes,
+                              sc->forms, e);
+    }
     u->high = sc->high;
-    u->low = low;
-    return pack_bind_unit(sc->h, unit, sc->high->data, sc->high->bytes, low ? low->data : NULL,
-                          low ? low->bytes : 0, u->mats, e);
+    u->low = rung == RUNG_FULL ? sc->low : NULL;
+    return pack_bind_unit(sc->h, unit, u->high->data, u->high->bytes, u->low ? u->low->data : NULL,
+                          u->low ? u->low->bytes : 0, u->mats, e);
 }
 
-/* One unit at both rungs; it takes the place of the one before. */
+/* One unit at both rungs; it takes the place of the one before. The upper rung is made of planes:
+ * below swsc there is only paged. */
 static int take_unit(struct score *sc, uint32_t unit, struct err *e) {
     const struct score_task *task = sc->task;
     drop_unit(sc);
     int r = load(sc, PACK_HIGH, unit, &sc->high, e);
     if (r == 0 && task->upper == RUNG_FULL) r = load(sc, PACK_LOW, unit, &sc->low, e);
+    if (r == 0 && task->lower == RUNG_SWSC && sc->is_scored[unit])
+        r = load(sc, PACK_SWSC, unit, &sc->swsc, e);
     if (r == 0) r = bind(sc, unit, task->upper, sc->upper, e);
     if (r == 0 && sc->is_scored[unit]) r = bind(sc, unit, task->lower, sc->lower, e);
     return r;
@@ -256,8 +268,6 @@ static int check(struct score *sc, struct err *e) {
         n_scored += sc->is_scored[u];
     }
     if (n_scored == 0) return err_set(e, -EINVAL, "no unit of the pack has a rung %s", lower);
-    if (task->lower > RUNG_HIGH)
-        return err_set(e, -ENOTSUP, "rung %s cannot be computed by this version", lower);
     return 0;
 }
 
@@ -292,6 +302,8 @@ static int init(struct score *sc, struct err *e) {
     if (!sc->x || !sc->base || !sc->judged)
         return err_set(e, -ENOMEM, "no memory for the hidden states of %u runs", n_units + 1);
     r = load(sc, PACK_CORE, 0, &sc->core, e);
+    if (r == 0 && sc->task->lower == RUNG_SWSC && pack_find(sc->pack, PACK_BOOKS, 0))
+        r = load(sc, PACK_BOOKS, 0, &sc->books, e);
     if (r == 0) r = kv_create(sc->t->mem, sc->h, sc->window, &sc->kv, e);
     if (r == 0)
         r = engine_create(sc->t->mem, sc->t->pool, &sc->t->ops, sc->pack, sc->core->data, &opts,
@@ -304,6 +316,7 @@ static void fini(struct score *sc) {
     kv_destroy(sc->kv);
     drop_unit(sc);
     slab_destroy(sc->core);
+    slab_destroy(sc->books);
     mem_free(sc->t->mem, MEM_PACKER, sc->x, sc->x_bytes);
     mem_free(sc->t->mem, MEM_PACKER, sc->base, sc->block_bytes);
     mem_free(sc->t->mem, MEM_PACKER, sc->judged, sc->block_bytes);

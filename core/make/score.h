@@ -49,7 +49,7 @@ struct score_result {
 };
 
 /* ret[n_units]. 0, -EINVAL (the rungs do not go down, a unit lacks the upper rung or all lack the
- * lower one, a token beyond the vocabulary), -ENOTSUP (a rung that cannot be computed), -EBADMSG
+ * lower one, a token beyond the vocabulary), -EBADMSG
  * (damaged; predictions that are not finite), -ENOMEM or the system's error. */
 int score_run(struct tools *t, const struct score_task *task, struct score_unit *ret,
               struct score_result *ret_result, struct err *e) MUST_CHECK;

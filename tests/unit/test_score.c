@@ -43,11 +43,14 @@ static void text_make(struct text *t, uint32_t n_windows, uint32_t window, uint3
     text_adopt(t, ids, n_windows, window);
 }
 
-static void pack_make(struct tiny_opts o, struct pack **ret) {
+/* variant: of the forms of the rung swsc; -1: none. */
+static void pack_make(struct tiny_opts o, int variant, struct pack **ret) {
     struct err e = {0};
     char path[512];
     snprintf(path, sizeof(path), "%s/score.ebb", t_tmpdir());
-    REQUIRE_OK(tiny_pack_write(&o, path, &e), &e);
+    REQUIRE_OK(variant < 0 ? tiny_pack_write(&o, path, &e)
+                           : tiny_pack_write_swsc(&o, (unsigned)variant, path, &e),
+               &e);
     REQUIRE_OK(pack_open(path, ret, &e), &e);
 }
 
@@ -56,7 +59,9 @@ static void pack_make(struct tiny_opts o, struct pack **ret) {
 struct plain {
     struct tools t;
     const struct pack *pack;
-    struct slab *core, *high[MAX_UNITS], *low[MAX_UNITS];
+    enum rung upper, lower;
+    struct slab *core, *books, *high[MAX_UNITS], *low[MAX_UNITS], *swsc[MAX_UNITS];
+    struct swsc_mat forms[MODEL_LAYER_MATS];
     struct engine *en;
     struct kv *kv;
     struct plan *plan;
@@ -78,7 +83,11 @@ static void plain_make(struct plain *p, const struct pack *pack) {
     for (uint32_t u = 0; u < p->n_units; u++) {
         REQUIRE_OK(slab_load(p->t.mem, pack, pack_find(pack, PACK_HIGH, u), &p->high[u], &e), &e);
         REQUIRE_OK(slab_load(p->t.mem, pack, pack_find(pack, PACK_LOW, u), &p->low[u], &e), &e);
+        const struct pack_extent *x = pack_find(pack, PACK_SWSC, u);
+        if (x) REQUIRE_OK(slab_load(p->t.mem, pack, x, &p->swsc[u], &e), &e);
     }
+    const struct pack_extent *books = pack_find(pack, PACK_BOOKS, 0);
+    if (books) REQUIRE_OK(slab_load(p->t.mem, pack, books, &p->books, &e), &e);
     struct engine_opts opts = {.max_rows = WINDOW, .max_ctx = WINDOW, .fine_rows = WINDOW};
     REQUIRE_OK(kv_create(p->t.mem, pack_hparams(pack), WINDOW, &p->kv, &e), &e);
     REQUIRE_OK(
@@ -91,25 +100,39 @@ static void plain_free(struct plain *p) {
     for (uint32_t u = 0; u < p->n_units; u++) {
         slab_destroy(p->high[u]);
         slab_destroy(p->low[u]);
+        slab_destroy(p->swsc[u]);
     }
     slab_destroy(p->core);
+    slab_destroy(p->books);
     free(p->plan);
     free(p->logits[0]);
     free(p->logits[1]);
     tools_free(&p->t);
 }
 
-/* lowered: a unit at high, or n_units for none. */
+static void plain_bind(struct plain *p, uint32_t u, enum rung rung) {
+    struct err e = {0};
+    struct plan_unit *x = &p->plan->units[u];
+    *x = (struct plan_unit){.rung = rung};
+    if (rung == RUNG_SWSC) {
+        x->forms = p->forms;
+        REQUIRE_OK(pack_bind_swsc(pack_hparams(p->pack), pack_swsc(p->pack), u,
+                                  p->books ? p->books->data : NULL, p->books ? p->books->bytes : 0,
+                                  p->swsc[u]->data, p->swsc[u]->bytes, p->forms, &e),
+                   &e);
+        return;
+    }
+    const struct slab *low = rung == RUNG_FULL ? p->low[u] : NULL;
+    REQUIRE_OK(pack_bind_unit(pack_hparams(p->pack), u, p->high[u]->data, p->high[u]->bytes,
+                              low ? low->data : NULL, low ? low->bytes : 0, x->mats, &e),
+               &e);
+}
+
+/* lowered: a unit at the lower rung, or n_units for none. */
 static void plain_run(struct plain *p, uint32_t lowered, const uint32_t *ids, float *logits) {
     struct err e = {0};
     struct engine_row rows[WINDOW];
-    for (uint32_t u = 0; u < p->n_units; u++) {
-        const struct slab *low = u == lowered ? NULL : p->low[u];
-        REQUIRE_OK(pack_bind_unit(pack_hparams(p->pack), u, p->high[u]->data, p->high[u]->bytes,
-                                  low ? low->data : NULL, low ? low->bytes : 0,
-                                  p->plan->units[u].mats, &e),
-                   &e);
-    }
+    for (uint32_t u = 0; u < p->n_units; u++) plain_bind(p, u, u == lowered ? p->lower : p->upper);
     for (uint32_t i = 0; i < WINDOW; i++)
         rows[i] = (struct engine_row){p->kv, i, ids[i], logits + (size_t)i * p->ld};
     REQUIRE_OK(engine_step(p->en, p->plan, rows, WINDOW, &e), &e);
@@ -157,48 +180,74 @@ static void plain_score(struct plain *p, const struct text *text, uint32_t unit,
 
 /* ---- tests ---- */
 
-static void is_as_in_the_plain_way(void) {
+static void score_all(struct plain *p, const struct text *text, struct score_unit *ret) {
     struct err e = {0};
-    for (int is_untied = 0; is_untied < 2; is_untied++) {
-        struct tiny_opts o = tiny_defaults();
-        struct pack *pack;
-        struct plain p;
-        struct text text;
-        o.is_untied = is_untied;
-        pack_make(o, &pack);
-        plain_make(&p, pack);
-        text_make(&text, WINDOWS, 64, pack_hparams(pack)->n_vocab);
-        struct score_unit got[3][MAX_UNITS];
-        for (unsigned threads = 1; threads <= 3; threads++) {
-            struct tools t;
-            struct score_result r;
-            struct score_task task = {.pack = pack,
-                                      .text = &text,
-                                      .upper = RUNG_FULL,
-                                      .lower = RUNG_HIGH,
-                                      .n_windows = 100,
-                                      .window = WINDOW};
-            tools_make(&t, threads);
-            memset(got[threads - 1], 0, sizeof(got[0]));
-            REQUIRE_OK(score_run(&t, &task, got[threads - 1], &r, &e), &e);
-            CHECK_EQU(r.n_windows, WINDOWS);
-            CHECK_EQU(r.window, WINDOW);
-            CHECK_EQU(r.n_positions, WINDOWS * (WINDOW - FIRST));
-            tools_free(&t);
-        }
-        CHECK_MEM(got[0], got[1], sizeof(got[0]));
-        CHECK_MEM(got[0], got[2], sizeof(got[0]));
-        for (uint32_t u = 0; u < p.n_units; u++) {
-            struct score_unit want;
-            plain_score(&p, &text, u, &want);
-            CHECK(want.kl > 1e-4 && want.jaccard > 0.01);
-            CHECK_NEAR(got[0][u].kl, want.kl, 1e-4 * want.kl + 1e-7);
-            CHECK_NEAR(got[0][u].jaccard, want.jaccard, 1e-7);
-        }
-        text_fini(&text);
-        plain_free(&p);
-        pack_close(pack);
+    struct score_unit got[3][MAX_UNITS];
+    memset(got, 0, sizeof(got));
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        struct tools t;
+        struct score_result r;
+        struct score_task task = {.pack = p->pack,
+                                  .text = text,
+                                  .upper = p->upper,
+                                  .lower = p->lower,
+                                  .n_windows = 100,
+                                  .window = WINDOW};
+        tools_make(&t, threads);
+        REQUIRE_OK(score_run(&t, &task, got[threads - 1], &r, &e), &e);
+        CHECK_EQU(r.n_windows, WINDOWS);
+        CHECK_EQU(r.window, WINDOW);
+        CHECK_EQU(r.n_positions, WINDOWS * (WINDOW - FIRST));
+        tools_free(&t);
     }
+    CHECK_MEM(got[0], got[1], sizeof(got[0]));
+    CHECK_MEM(got[0], got[2], sizeof(got[0]));
+    memcpy(ret, got[0], sizeof(got[0]));
+}
+
+static void check_pair(struct tiny_opts o, int variant, enum rung upper, enum rung lower) {
+    struct pack *pack;
+    struct plain p;
+    struct text text;
+    struct score_unit got[MAX_UNITS];
+    pack_make(o, variant, &pack);
+    plain_make(&p, pack);
+    p.upper = upper;
+    p.lower = lower;
+    text_make(&text, WINDOWS, 64, pack_hparams(pack)->n_vocab);
+    score_all(&p, &text, got);
+    for (uint32_t u = 0; u < p.n_units; u++) {
+        struct score_unit want;
+        if (!pack_has_rung(pack, u, lower)) {
+            CHECK(isnan(got[u].kl) && isnan(got[u].jaccard));
+            continue;
+        }
+        plain_score(&p, &text, u, &want);
+        CHECK(want.kl > 1e-4 && want.jaccard > 0.01);
+        CHECK_NEAR(got[u].kl, want.kl, 1e-4 * want.kl + 1e-7);
+        CHECK_NEAR(got[u].jaccard, want.jaccard, 1e-7);
+    }
+    text_fini(&text);
+    plain_free(&p);
+    pack_close(pack);
+}
+
+static void is_as_in_the_plain_way(void) {
+    struct tiny_opts o = tiny_defaults();
+    check_pair(o, -1, RUNG_FULL, RUNG_HIGH);
+    o.is_untied = true;
+    check_pair(o, -1, RUNG_FULL, RUNG_HIGH);
+}
+
+/* The head has no such form: its planes stay as they are. */
+static void swsc_is_a_rung_like_others(void) {
+    struct tiny_opts o = tiny_defaults();
+    for (int variant = 0; variant < 3; variant++) {
+        o.is_untied = variant == 1;
+        check_pair(o, variant, RUNG_HIGH, RUNG_SWSC);
+    }
+    check_pair(o, 3, RUNG_FULL, RUNG_SWSC);
+    check_pair(o, 3, RUNG_FULL, RUNG_HIGH);
 }
 
 static void windows_are_spread_over_the_text(void) {
@@ -208,7 +257,7 @@ static void windows_are_spread_over_the_text(void) {
     struct tools t;
     struct score_result r;
     struct score_unit few[MAX_UNITS] = {{0}}, same[MAX_UNITS] = {{0}};
-    pack_make(tiny_defaults(), &pack);
+    pack_make(tiny_defaults(), -1, &pack);
     text_make(&text, 7, 300, pack_hparams(pack)->n_vocab);
     tools_make(&t, 2);
     struct score_task task = {.pack = pack,
@@ -242,7 +291,7 @@ static void bad_tasks_are_refused(void) {
     struct tools t;
     struct score_result r;
     struct score_unit ret[MAX_UNITS];
-    pack_make(tiny_defaults(), &pack);
+    pack_make(tiny_defaults(), -1, &pack);
     text_make(&text, 1, WINDOW, pack_hparams(pack)->n_vocab);
     tools_make(&t, 1);
     struct score_task task = {.pack = pack,
@@ -286,6 +335,7 @@ static void bad_tasks_are_refused(void) {
 int main(int argc, char **argv) {
     static const struct t_case cases[] = {
         {"is_as_in_the_plain_way", is_as_in_the_plain_way},
+        {"swsc_is_a_rung_like_others", swsc_is_a_rung_like_others},
         {"windows_are_spread_over_the_text", windows_are_spread_over_the_text},
         {"bad_tasks_are_refused", bad_tasks_are_refused},
     };
