@@ -1,7 +1,7 @@
 /* Speed of the engine on a pack: prompt and decode tokens a second, without daemon or tokenizer.
  *
- *   decode PACK [--threads N] [--prompt N] [--gen N] [--position P|full|high] [--reps N]
- *               [--chunk N] [--cpu FLAG,...] [--json]
+ *   decode PACK [--threads N] [--prompt N] [--gen N] [--position P|full|high|swsc]
+ *               [--reps N] [--chunk N] [--cpu FLAG,...] [--json]
  *
  * One repetition is a prompt of --prompt tokens in chunks of --chunk, then --gen greedy tokens
  * after it (with --prompt 0 after one token); the first one is not counted. Prints the mean and
@@ -220,7 +220,7 @@ int main(int argc, char **argv) {
     if (!parse_opts(argc, argv, &b.o)) {
         fprintf(stderr,
                 "usage: %s PACK [--threads N] [--prompt N] [--gen N] "
-                "[--position P|full|high] [--reps N] [--chunk N] [--cpu FLAG,..|ref] "
+                "[--position P|full|high|swsc] [--reps N] [--chunk N] [--cpu FLAG,..|ref] "
                 "[--json]\n",
                 argv[0]);
         return 2;

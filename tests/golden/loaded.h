@@ -18,13 +18,13 @@ struct loaded {
     struct mem *mem; /* all owned; loaded_close() */
     struct pack *pack;
     struct store *store;
-    struct slab *core;
-    const struct plan *plan; /* adopted */
-    uint64_t weight_bytes;   /* resident, and read for one token */
+    struct slab *core, *books; /* books: NULL if the pack has none */
+    const struct plan *plan;   /* adopted */
+    uint64_t weight_bytes;     /* resident, and read for one token */
 };
 
-/* position: "full", "high", or a number on the pack's first ladder. On failure *ret is closed.
- * 0, -EINVAL or the errors of pack, slab and store. */
+/* position: "full", "high", "swsc" (layers; the head at high), or a number on the pack's first
+ * ladder. On failure *ret is closed. 0, -EINVAL or the errors of pack, slab and store. */
 int loaded_open(const char *path, const char *position, struct loaded *ret,
                 struct err *e) MUST_CHECK;
 void loaded_close(struct loaded *l); /* accepts zeroed */

@@ -18,6 +18,7 @@
 #include "kernels/kernels.h"
 #include "tests/golden/loaded.h"
 #include "tests/golden/tiny.h"
+#include "tests/golden/tiny_pack.h"
 #include "tests/t.h"
 
 enum { TOKENS = 40 };
@@ -160,6 +161,20 @@ static void untied_pack_with_rope_freqs(void) {
     check_tiny(&o);
 }
 
+/* Drawn, not built: what is asked is whether splits show, in every form. */
+static void pack_with_swsc(void) {
+    char pack[600];
+    struct tiny_opts o = tiny_defaults();
+    struct err e = {0};
+    o.n_embd = 256, o.n_ff = 512; /* so that the forms are on the ladder */
+    snprintf(pack, sizeof(pack), "%s/swsc.ebb", t_tmpdir());
+    for (unsigned variant = 0; variant < 7; variant += 3) {
+        REQUIRE_OK(tiny_pack_write_swsc(&o, variant, pack, &e), &e);
+        check_splits(pack, "swsc");
+        check_splits(pack, "2");
+    }
+}
+
 static void real_pack(void) {
     const char *path = getenv("EBB_PACK");
     if (!path) t_skip("EBB_PACK names no pack");
@@ -171,10 +186,11 @@ int main(int argc, char **argv) {
     static const struct t_case cases[] = {
         {"tied_pack", tied_pack},
         {"untied_pack_with_rope_freqs", untied_pack_with_rope_freqs},
+        {"pack_with_swsc", pack_with_swsc},
         {"real_pack", real_pack},
     };
     gemm_init();
     kern_init(&ops, kern_cpu_flags());
     /* Listed only when asked for: without a pack there is nothing to skip. */
-    return t_main(argc, argv, cases, getenv("EBB_PACK") ? 3 : 2);
+    return t_main(argc, argv, cases, getenv("EBB_PACK") ? 4 : 3);
 }
