@@ -50,13 +50,12 @@ static int check(const struct cmd_env *env, struct cmd_eval_opts *o, bool has_wi
 
 static int open_pack(const struct cmd_eval_opts *o, struct cmd_eval_inputs *in,
                      struct cmd_eval_ladders **ladders, struct err *e) {
-    uint32_t positions[CMD_EVAL_POSITIONS];
     int r = pack_open(o->pack, &in->pack, e);
     if (r < 0) return r;
     r = tok_create(pack_gguf(in->pack), &in->tok, e);
     if (r == 0 && pack_n_ladders(in->pack) == 0) r = err_set(e, -EBADMSG, "the pack has no ladder");
     /* What cannot be is told before anything long begins. */
-    if (r == 0 && !o->ladders) r = cmd_eval_find_places(o, in->pack, positions, e);
+    if (r == 0 && !o->ladders) r = cmd_eval_find_places(o, in, e);
     if (r < 0) return err_prefix(e, "%s", o->pack);
     return o->ladders ? cmd_eval_open_ladders(o, in->pack, ladders, e) : 0;
 }
@@ -81,6 +80,7 @@ static void close_all(const struct cmd_eval_opts *o, struct cmd_eval_inputs *in,
     text_fini(&in->text);
     for (uint32_t i = 0; i < o->others.n; i++) gguf_close(in->opened[i]);
     gguf_close(in->source);
+    for (int r = 0; r < RUNG_COUNT; r++) ladder_destroy(in->made[r]);
     tok_destroy(in->tok);
     pack_close(in->pack);
 }

@@ -50,13 +50,17 @@ struct cmd_eval_inputs {
     struct eval_other others[CMD_LIST_MAX];
     struct gguf *opened[CMD_LIST_MAX]; /* the same files, owned */
     struct text text;
+    /* Of --rung and --position; and the ladders, owned, for rungs that no position of the pack's
+     * first one has every unit at. */
+    struct eval_place places[CMD_EVAL_POSITIONS];
+    struct ladder *made[RUNG_COUNT];
 };
 
 /* --rung and --position: parses them (CMD_OK or CMD_USAGE), finds them in the open pack, and judges
  * them. 0 or the first error. */
 int cmd_eval_parse_places(const struct cmd_env *env, struct cmd_eval_opts *o);
-int cmd_eval_find_places(const struct cmd_eval_opts *o, const struct pack *p,
-                         uint32_t positions[CMD_EVAL_POSITIONS], struct err *e) MUST_CHECK;
+int cmd_eval_find_places(const struct cmd_eval_opts *o, struct cmd_eval_inputs *in,
+                         struct err *e) MUST_CHECK;
 int cmd_eval_places(struct tools *t, const struct cmd_eval_opts *o,
                     const struct cmd_eval_inputs *in, struct err *e) MUST_CHECK;
 

@@ -20,8 +20,8 @@ static int parse_one(const struct cmd_env *env, bool is_rung, const char *s, siz
     *ret = (struct cmd_eval_asked){.is_rung = is_rung};
     if (is_rung) {
         int r = rung_parse(s, n, &ret->rung);
-        if (r == 0 && (ret->rung == RUNG_FULL || ret->rung == RUNG_HIGH)) return CMD_OK;
-        return cmd_usage(env, "--rung is full or high, not '%s'", word);
+        if (r == 0 && ret->rung != RUNG_PAGED) return CMD_OK;
+        return cmd_usage(env, "--rung is full, high or swsc, not '%s'", word);
     }
     char *end = word;
     unsigned long v = *word >= '0' && *word <= '9' ? strtoul(word, &end, 10) : 0;
@@ -46,40 +46,77 @@ int cmd_eval_parse_places(const struct cmd_env *env, struct cmd_eval_opts *o) {
     }
 }
 
-/* The position that is meant, on the pack's first ladder. */
-static int find_position(const struct cmd_eval_asked *a, const struct ladder *l, uint32_t *ret,
-                         struct err *e) {
-    if (!a->is_rung) {
-        if (a->position > ladder_n_steps(l))
-            return err_set(e, -EINVAL, "position %u: the ladder has positions 0 to %u", a->position,
-                           ladder_n_steps(l));
-        *ret = a->position;
-        return 0;
-    }
-    *ret = a->rung == RUNG_FULL ? 0 : ladder_all_at(l, a->rung);
-    if (*ret > ladder_n_steps(l))
-        return err_set(e, -ENOTSUP, "no position of this pack has every unit at %s",
-                       rung_name(a->rung));
-    return 0;
+/* The head has no form of the rung swsc and stays high then. */
+static enum rung rung_of(const struct pack *p, uint32_t unit, enum rung rung) {
+    return rung == RUNG_SWSC && unit == pack_hparams(p)->n_layers ? RUNG_HIGH : rung;
 }
 
-int cmd_eval_find_places(const struct cmd_eval_opts *o, const struct pack *p,
-                         uint32_t positions[CMD_EVAL_POSITIONS], struct err *e) {
+static bool is_all_at(const struct pack *p, const struct ladder *l, uint32_t position,
+                      enum rung rung) {
+    for (uint32_t u = 0; u < ladder_n_units(l); u++)
+        if (ladder_rung(l, position, u) != rung_of(p, u, rung)) return false;
+    return true;
+}
+
+/* A ladder that takes each unit down to the rung at once. */
+static int make_ladder(const struct pack *p, enum rung rung, struct ladder **ret, struct err *e) {
+    uint32_t n = model_n_units(pack_hparams(p));
+    struct ladder_step *steps = calloc(n, sizeof(*steps));
+    if (!steps) return err_set(e, -ENOMEM, "no memory for a ladder");
+    uint64_t full_bytes = 0;
+    for (uint32_t u = 0; u < n; u++) {
+        enum rung to = rung_of(p, u, rung);
+        uint64_t bytes = pack_unit_bytes(p, u, RUNG_FULL);
+        full_bytes += bytes;
+        steps[u] = (struct ladder_step){
+            .unit = u, .from = RUNG_FULL, .to = to, .bytes = bytes - pack_unit_bytes(p, u, to)};
+    }
+    int r = ladder_create(rung_name(rung), n, full_bytes, steps, n, ret, e);
+    free(steps);
+    return r;
+}
+
+/* The place that is meant: on the pack's first ladder if it is there. */
+static int find_place(const struct cmd_eval_asked *a, struct cmd_eval_inputs *in,
+                      struct eval_place *ret, struct err *e) {
+    const struct ladder *l = pack_ladder_at(in->pack, 0);
+    uint32_t n = ladder_n_steps(l), at = 0;
+    if (!a->is_rung) {
+        *ret = (struct eval_place){l, a->position};
+        if (a->position <= n) return 0;
+        return err_set(e, -EINVAL, "position %u: the ladder has positions 0 to %u", a->position, n);
+    }
+    if (!pack_has_rung(in->pack, 0, a->rung))
+        return err_set(e, -ENOTSUP, "the pack has no rung %s", rung_name(a->rung));
+    while (at <= n && !is_all_at(in->pack, l, at, a->rung)) at++;
+    *ret = (struct eval_place){l, at};
+    if (at <= n) return 0;
+    struct ladder **made = &in->made[a->rung];
+    int r = *made ? 0 : make_ladder(in->pack, a->rung, made, e);
+    if (r == 0) *ret = (struct eval_place){*made, ladder_n_steps(*made)};
+    return r;
+}
+
+int cmd_eval_find_places(const struct cmd_eval_opts *o, struct cmd_eval_inputs *in, struct err *e) {
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < o->n_asked; i++)
-        r = find_position(&o->asked[i], pack_ladder_at(p, 0), &positions[i], e);
+        r = find_place(&o->asked[i], in, &in->places[i], e);
     return r;
 }
 
 /* ---- results -----------------------------------------------------------------------------------
  */
 
-/* The rung that every unit has at a position; NULL if they differ. */
-static const char *rung_at(const struct ladder *l, uint32_t position) {
-    enum rung rung = ladder_rung(l, position, 0);
-    for (uint32_t u = 1; u < ladder_n_units(l); u++)
-        if (ladder_rung(l, position, u) != rung) return NULL;
-    return rung_name(rung);
+/* The rung that every unit has at a place; NULL if they differ. */
+static const char *rung_at(const struct cmd_eval_inputs *in, const struct eval_place *at) {
+    enum rung rung = ladder_rung(at->ladder, at->position, 0);
+    return is_all_at(in->pack, at->ladder, at->position, rung) ? rung_name(rung) : NULL;
+}
+
+/* A number if it is one of the pack's first ladder. */
+static void json_position(const struct cmd_eval_inputs *in, const struct eval_place *at) {
+    bool is_there = at->ladder == pack_ladder_at(in->pack, 0);
+    cmd_json_num(stdout, is_there ? (double)at->position : (double)NAN);
 }
 
 /* Without its braces; what needs a source is null without one. */
@@ -91,14 +128,17 @@ static void json_score(const struct cmd_eval_opts *o, const struct eval_score *s
     cmd_eval_json("top1", s->top1, has_source);
     cmd_eval_json("jaccard", s->jaccard, has_source);
     cmd_eval_json("bits_per_weight", s->bits_per_weight, true);
+    cmd_eval_json("layer_bits_per_weight", s->layer_bits_per_weight, true);
     printf(",\"bytes\":%" PRIu64, s->bytes);
 }
 
-static void json_positions(const struct cmd_eval_opts *o, const struct eval_place *places,
+static void json_positions(const struct cmd_eval_opts *o, const struct cmd_eval_inputs *in,
                            const struct eval_score *scores) {
     for (uint32_t i = 0; i < o->n_asked; i++) {
-        const char *rung = rung_at(places[i].ladder, places[i].position);
-        printf("%s{\"position\":%u,\"rung\":", i ? "," : "", places[i].position);
+        const char *rung = rung_at(in, &in->places[i]);
+        printf("%s{\"position\":", i ? "," : "");
+        json_position(in, &in->places[i]);
+        printf(",\"rung\":");
         if (rung)
             cmd_json_str(stdout, rung, strlen(rung));
         else
@@ -133,14 +173,15 @@ static void json_units(const struct pack *p) {
 }
 
 static void print_json(const struct cmd_eval_opts *o, const struct cmd_eval_inputs *in,
-                       const struct eval_place *places, const struct eval_score *scores,
-                       const struct eval_result *r) {
+                       const struct eval_score *scores, const struct eval_result *r) {
     putchar('{');
     json_score(o, &scores[0]);
     printf(",\"windows\":%u", r->n_windows);
     cmd_eval_json("source_ppl", r->source_ppl, o->source != NULL);
-    printf(",\"position\":%u,\"tokens\":%u,\"positions\":[", places[0].position, r->n_scored);
-    json_positions(o, places, scores);
+    printf(",\"position\":");
+    json_position(in, &in->places[0]);
+    printf(",\"tokens\":%u,\"positions\":[", r->n_scored);
+    json_positions(o, in, scores);
     printf("],\"compare\":[");
     json_others(o, scores);
     printf("],\"units\":[");
@@ -158,7 +199,7 @@ static void text_score(const struct cmd_eval_opts *o, const char *name,
     putchar('\n');
 }
 
-static void print_text(const struct cmd_eval_opts *o, const struct eval_place *places,
+static void print_text(const struct cmd_eval_opts *o, const struct cmd_eval_inputs *in,
                        const struct eval_score *scores, const struct eval_result *r) {
     printf("%u windows, %u tokens scored", r->n_windows, r->n_scored);
     if (o->source) printf("; the source's perplexity is %.4f", r->source_ppl);
@@ -166,10 +207,13 @@ static void print_text(const struct cmd_eval_opts *o, const struct eval_place *p
     if (o->source) printf(" %10s %7s", "KL", "top-1");
     putchar('\n');
     for (uint32_t i = 0; i < o->n_asked; i++) {
-        const char *rung = rung_at(places[i].ladder, places[i].position);
+        const char *rung = rung_at(in, &in->places[i]);
         char name[40];
-        snprintf(name, sizeof(name), "position %u%s%s", places[i].position, rung ? ", all " : "",
-                 rung ? rung : "");
+        if (in->places[i].ladder == pack_ladder_at(in->pack, 0))
+            snprintf(name, sizeof(name), "position %u%s%s", in->places[i].position,
+                     rung ? ", all " : "", rung ? rung : "");
+        else
+            snprintf(name, sizeof(name), "all %s", rung ? rung : "");
         text_score(o, name, &scores[i]);
     }
     for (uint32_t i = 0; i < o->others.n; i++) {
@@ -181,22 +225,16 @@ static void print_text(const struct cmd_eval_opts *o, const struct eval_place *p
 int cmd_eval_places(struct tools *t, const struct cmd_eval_opts *o,
                     const struct cmd_eval_inputs *in, struct err *e) {
     struct eval_score scores[CMD_EVAL_POSITIONS + CMD_LIST_MAX];
-    struct eval_place places[CMD_EVAL_POSITIONS];
-    uint32_t positions[CMD_EVAL_POSITIONS];
     struct eval_result result;
-    int r = cmd_eval_find_places(o, in->pack, positions, e);
-    if (r < 0) return r;
-    for (uint32_t i = 0; i < o->n_asked; i++)
-        places[i] = (struct eval_place){pack_ladder_at(in->pack, 0), positions[i]};
     struct eval_task task = {.pack = in->pack,
-                             .places = places,
+                             .places = in->places,
                              .n_places = o->n_asked,
                              .others = in->others,
                              .n_others = o->others.n,
                              .source = in->source,
                              .text = &in->text};
-    r = eval_run(t, &task, scores, &result, e);
-    if (r == 0 && o->is_json) print_json(o, in, places, scores, &result);
-    if (r == 0 && !o->is_json) print_text(o, places, scores, &result);
+    int r = eval_run(t, &task, scores, &result, e);
+    if (r == 0 && o->is_json) print_json(o, in, scores, &result);
+    if (r == 0 && !o->is_json) print_text(o, in, scores, &result);
     return r;
 }

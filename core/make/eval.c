@@ -214,8 +214,8 @@ static void fini(struct eval *ev) {
     free(ev->sums);
 }
 
-static uint64_t n_weights(const struct model_hparams *h) {
-    uint64_t n = (uint64_t)h->n_vocab * h->n_embd;
+static uint64_t n_layer_weights(const struct model_hparams *h) {
+    uint64_t n = 0;
     for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
         uint32_t n_out, n_in;
         model_mat_shape(h, (enum model_mat)m, &n_out, &n_in);
@@ -224,30 +224,49 @@ static uint64_t n_weights(const struct model_hparams *h) {
     return n;
 }
 
+/* What is resident at a place of the pack. */
+static void place_bytes(const struct eval *ev, const struct eval_place *at,
+                        struct eval_score *ret) {
+    const struct pack *p = ev->task->pack;
+    const struct pack_extent *books = pack_find(p, PACK_BOOKS, 0);
+    uint32_t n_layers = ev->h->n_layers;
+    uint64_t all = ladder_bytes(at->ladder, at->position);
+    uint64_t layers = all -
+                      pack_unit_bytes(p, n_layers, ladder_rung(at->ladder, at->position, n_layers));
+    double n = (double)n_layer_weights(ev->h), n_head = (double)ev->h->n_vocab * ev->h->n_embd;
+    bool has_form = false;
+    ret->bytes = all + eval_pack_core_bytes(ev->pack);
+    for (uint32_t u = 0; u < n_layers; u++)
+        has_form |= ladder_rung(at->ladder, at->position, u) == RUNG_SWSC;
+    double shared = has_form && books ? (double)books->bytes : 0.0;
+    ret->bits_per_weight = 8.0 * ((double)all + shared) / (n + n_head);
+    ret->layer_bits_per_weight = 8.0 * ((double)layers + shared) / n;
+}
+
 static void fill_scores(const struct eval *ev, struct eval_score *scores) {
     const struct eval_task *task = ev->task;
     double n = (double)ev->text->n_windows * ev->n_scores;
+    double n_weights = (double)n_layer_weights(ev->h) + (double)ev->h->n_vocab * ev->h->n_embd;
     for (uint32_t i = 0; i < task->n_places + task->n_others; i++) {
         const struct sums *s;
-        uint64_t mats, bytes;
+        struct eval_score score = {0};
         if (i < task->n_places) {
             s = &ev->sums[eval_pack_plan(ev->pack, i)];
-            mats = ladder_bytes(task->places[i].ladder, task->places[i].position);
-            bytes = mats + eval_pack_core_bytes(ev->pack);
+            place_bytes(ev, &task->places[i], &score);
         } else {
             uint32_t other = i - task->n_places;
             s = &ev->sums[eval_pack_n_plans(ev->pack) + other];
-            mats = eval_float_mat_bytes(ev->others[other]);
-            bytes = eval_float_bytes(ev->others[other]);
+            score.bytes = eval_float_bytes(ev->others[other]);
+            score.bits_per_weight = 8.0 * (double)eval_float_mat_bytes(ev->others[other]) /
+                                    n_weights;
+            score.layer_bits_per_weight = (double)NAN;
         }
-        scores[i] = (struct eval_score){.ppl = exp(s->nll / n),
-                                        .kl = s->kl / n,
-                                        .top1 = (double)s->n_same / n,
-                                        .jaccard = s->jaccard / n,
-                                        .bits_per_weight = 8.0 * (double)mats /
-                                                           (double)n_weights(ev->h),
-                                        .bytes = bytes};
-        for (uint32_t k = 0; k < EVAL_PARTS; k++) scores[i].kl_parts[k] = s->kl_parts[k] / n;
+        score.ppl = exp(s->nll / n);
+        score.kl = s->kl / n;
+        score.top1 = (double)s->n_same / n;
+        score.jaccard = s->jaccard / n;
+        for (uint32_t k = 0; k < EVAL_PARTS; k++) score.kl_parts[k] = s->kl_parts[k] / n;
+        scores[i] = score;
     }
 }
 

@@ -53,9 +53,10 @@ struct eval_score {
     /* 1 - Jaccard overlap of the EVAL_TOP_K likeliest words with the source's, the mean. */
     double jaccard;
     double kl_parts[EVAL_PARTS]; /* what the windows of each part add to kl */
-    /* Over the matrices that multiply: of a pack with their directories and padding, of another
-     * file as they lie there, an untied embedding not counted. */
-    double bits_per_weight;
+    /* Over the matrices that multiply: of a pack with their directories and padding (and the books
+     * if a layer is held in the form swsc), of another file as they lie there, an untied embedding
+     * not counted. And the same without the head; NaN of another file. */
+    double bits_per_weight, layer_bits_per_weight;
     uint64_t bytes; /* of a pack: resident weights and core vectors; of another file: all tensors */
 };
 

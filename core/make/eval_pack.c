@@ -40,8 +40,8 @@ struct eval_pack {
     } saved[MAX_SAVED];
     float *x; /* the same, of the plan in work */
     size_t x_bytes;
-    struct slab *core;
-    struct slab **slabs; /* [n_units][2]: high, low or NULL */
+    struct slab *core, *books;            /* books: NULL if the pack has none */
+    struct slab *(*slabs)[PACK_SWSC + 1]; /* [n_units]: by part of a unit, or NULL */
     struct engine *engine;
     struct kv *kv;
 };
@@ -57,18 +57,27 @@ static int load(struct eval_pack *ep, enum pack_part part, uint32_t unit, struct
     return slab_load(ep->t->mem, ep->pack, x, slab, e);
 }
 
-static int bind_unit(struct eval_pack *ep, uint32_t unit, enum rung rung, struct err *e) {
-    if (rung != RUNG_FULL && rung != RUNG_HIGH)
-        return err_set(e, -ENOTSUP, "unit %u at rung %s: cannot be evaluated", unit,
-                       rung_name(rung));
-    bool is_full = rung == RUNG_FULL;
-    struct slab **high = &ep->slabs[2 * (size_t)unit], **low = high + 1;
-    int r = load(ep, PACK_HIGH, unit, high, e);
-    if (r == 0 && is_full) r = load(ep, PACK_LOW, unit, low, e);
+static int bind_form(struct eval_pack *ep, uint32_t unit, struct plan_unit *u, struct err *e) {
+    struct slab **slab = &ep->slabs[unit][PACK_SWSC];
+    int r = load(ep, PACK_SWSC, unit, slab, e);
+    if (r == 0) r = slab_bind_swsc(*slab, ep->h, pack_swsc(ep->pack), ep->books, e);
     if (r < 0) return r;
+    u->swsc = *slab;
+    u->forms = (*slab)->forms;
+    return 0;
+}
+
+static int bind_unit(struct eval_pack *ep, uint32_t unit, enum rung rung, struct err *e) {
     struct plan_unit *u = &ep->bound[unit][rung];
-    u->high = *high;
-    u->low = is_full ? *low : NULL;
+    u->rung = rung;
+    if (rung == RUNG_SWSC) return bind_form(ep, unit, u, e);
+    bool is_full = rung == RUNG_FULL;
+    struct slab **slabs = ep->slabs[unit];
+    int r = load(ep, PACK_HIGH, unit, &slabs[PACK_HIGH], e);
+    if (r == 0 && is_full) r = load(ep, PACK_LOW, unit, &slabs[PACK_LOW], e);
+    if (r < 0) return r;
+    u->high = slabs[PACK_HIGH];
+    u->low = is_full ? slabs[PACK_LOW] : NULL;
     return pack_bind_unit(ep->h, unit, u->high->data, u->high->bytes, is_full ? u->low->data : NULL,
                           is_full ? u->low->bytes : 0, u->mats, e);
 }
@@ -127,10 +136,16 @@ static void sort_in(struct eval_pack *ep, uint32_t i) {
     ep->n_plans++;
 }
 
+/* A paged unit is computed in its smallest form. */
+static enum rung computed(const struct eval_pack *ep, uint32_t unit, enum rung rung) {
+    if (rung != RUNG_PAGED) return rung;
+    return pack_has_rung(ep->pack, unit, RUNG_SWSC) ? RUNG_SWSC : RUNG_HIGH;
+}
+
 static void add_place(struct eval_pack *ep, uint32_t i, const struct eval_place *at) {
     uint8_t *mine = ep->rungs + (size_t)ep->n_plans * ep->n_units;
     for (uint32_t u = 0; u < ep->n_units; u++)
-        mine[u] = (uint8_t)ladder_rung(at->ladder, at->position, u);
+        mine[u] = (uint8_t)computed(ep, u, ladder_rung(at->ladder, at->position, u));
     sort_in(ep, i);
 }
 
@@ -140,7 +155,7 @@ static int make_plans(struct eval_pack *ep, const struct eval_place *places, uin
     ep->plan_of = calloc(ep->n_places, sizeof(*ep->plan_of));
     ep->rungs = calloc((size_t)ep->n_places + 1, ep->n_units); /* one more: to sort with */
     ep->bound = calloc(ep->n_units, sizeof(*ep->bound));
-    ep->slabs = calloc(2 * (size_t)ep->n_units, sizeof(*ep->slabs));
+    ep->slabs = calloc(ep->n_units, sizeof(*ep->slabs));
     ep->plan = calloc(1, sizeof(*ep->plan) + ep->n_units * sizeof(ep->plan->units[0]));
     if (!ep->plan_of || !ep->rungs || !ep->bound || !ep->slabs || !ep->plan)
         return err_set(e, -ENOMEM, "no memory for the plans of %u places", ep->n_places);
@@ -171,6 +186,7 @@ int eval_pack_create(struct tools *t, const struct pack *p, const struct eval_pl
     if (r == 0 && !(ep->x = mem_alloc(t->mem, MEM_PACKER, ep->x_bytes)))
         r = err_set(e, -ENOMEM, "no memory for the hidden states of a window");
     if (r == 0) r = load(ep, PACK_CORE, 0, &ep->core, e);
+    if (r == 0 && pack_find(p, PACK_BOOKS, 0)) r = load(ep, PACK_BOOKS, 0, &ep->books, e);
     if (r == 0) r = bind_all(ep, e);
     if (r == 0) r = kv_create(t->mem, ep->h, window, &ep->kv, e);
     if (r == 0)
@@ -187,7 +203,10 @@ void eval_pack_destroy(struct eval_pack *ep) {
     if (!ep) return;
     engine_destroy(ep->engine);
     kv_destroy(ep->kv);
-    for (uint32_t i = 0; ep->slabs && i < 2 * ep->n_units; i++) slab_destroy(ep->slabs[i]);
+    for (uint32_t u = 0; ep->slabs && u < ep->n_units; u++)
+        for (size_t part = 0; part < ARRAY_LEN(ep->slabs[0]); part++)
+            slab_destroy(ep->slabs[u][part]);
+    slab_destroy(ep->books);
     slab_destroy(ep->core);
     for (uint32_t i = 0; i < MAX_SAVED; i++)
         mem_free(ep->t->mem, MEM_PACKER, ep->saved[i].x, ep->x_bytes);
@@ -210,8 +229,7 @@ uint32_t eval_pack_plan(const struct eval_pack *ep, uint32_t i) {
 }
 
 uint64_t eval_pack_core_bytes(const struct eval_pack *ep) {
-    const struct pack_extent *books = pack_find(ep->pack, PACK_BOOKS, 0);
-    return ep->core->bytes + (books ? books->bytes : 0);
+    return ep->core->bytes + (ep->books ? ep->books->bytes : 0);
 }
 
 /* ---- running -----------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ struct pack;
 struct tools;
 
 /* Loads what places[n] need and, as place n if it is not NULL, `reference`; windows have up to
- * `window` tokens. `t` and `p` are borrowed for the object's life. 0, -ENOTSUP (a rung that cannot
- * be evaluated), -EBADMSG, -ENOMEM or the system's error. */
+ * `window` tokens. `t` and `p` are borrowed for the object's life. A unit that a place holds paged
+ * is computed in its smallest form. 0, -EBADMSG, -ENOMEM or the system's error. */
 int eval_pack_create(struct tools *t, const struct pack *p, const struct eval_place *places,
                      uint32_t n, const struct eval_place *reference, uint32_t window,
                      struct eval_pack **ret, struct err *e) MUST_CHECK;

@@ -94,9 +94,9 @@ def usage_errors():
         ("--text FILE is missing", ["eval", pack(), "--rung", "full"]),
         ("one of them", ["eval", pack(), "--text", text()]),
         ("one of them", ["eval", pack(), "--text", text(), "--rung", "full", "--position", "0"]),
-        ("--rung is full or high, not 'low'", ["eval", pack(), "--text", text(), "--rung", "low"]),
-        ("--rung is full or high, not ''", ["eval", pack(), "--text", text(), "--rung", "high,"]),
-        ("--rung is full or high, not 'swsc'", ["eval", pack(), "--text", text(), "--rung", "full,swsc"]),
+        ("--rung is full, high or swsc, not 'low'", ["eval", pack(), "--text", text(), "--rung", "low"]),
+        ("--rung is full, high or swsc, not ''", ["eval", pack(), "--text", text(), "--rung", "high,"]),
+        ("--rung is full, high or swsc, not 'paged'", ["eval", pack(), "--text", text(), "--rung", "full,paged"]),
         ("--position takes a number", ["eval", pack(), "--text", text(), "--position", "1,-1"]),
         ("--position takes a number", ["eval", pack(), "--text", text(), "--position", "9" * 50]),
         ("more than 64 positions", ["eval", pack(), "--text", text(), "--position", ",".join("0" * 65)]),
@@ -188,6 +188,38 @@ def inspect():
     people = run("inspect", pack()).stdout.decode()
     for word in names + ["lsaq", "jaccard", "kl", "calibration", d["source"]["sha256"]]:
         check(word in people, word)
+
+
+@test
+def rung_swsc():
+    """A drawn pack with the third rung, in each variant of forms: what the commands say of it."""
+    for variant in range(7):
+        path = model("drawn-%d.ebb" % variant, "--embd", "256", "--ff", "512", "--swsc", str(variant))
+        check_eq(run("verify", path).returncode, 0)
+        d = json.loads(run("inspect", path, "--json").stdout)
+        forms, layers, head = d["swsc"]["forms"], d["units"][:3], d["units"][3]
+        check_eq([f["matrix"] for f in forms][:3], ["attn_q", "attn_k", "attn_v"])
+        check_eq(sorted(f["base"] for f in forms), ["channels"] * 2 + ["none"] + ["segments"] * 4)
+        check(d["swsc"]["books_bytes"] > 0, d["swsc"])
+        check(all(f["bits_per_weight"] > 0 for f in forms), forms)
+        check(all(u["rungs"]["swsc"]["bytes"] < u["rungs"]["high"]["bytes"] for u in layers), layers)
+        check("swsc" not in head["rungs"], head)
+        check_eq([s["to"] for s in d["ladders"]["deep"]], ["high"] * 4 + ["swsc"] * 3 + ["paged"] * 4)
+        people = run("inspect", path).stdout.decode()
+        for word in ["swsc bytes", "rung swsc:", "segments of 4, k 4096, one book for all layers",
+                     "one basis for two layers", "whole channels", "swsc>paged"]:
+            check(word in people, word)
+    args = ["eval", at("drawn-0.ebb"), "--text", text(), "--windows", "1"]
+    d = json.loads(run(*args, "--json", "--rung", "swsc,high").stdout)
+    low, high = d["positions"]
+    books = json.loads(run("inspect", at("drawn-0.ebb"), "--json").stdout)["swsc"]["books_bytes"]
+    check_eq((low["rung"], low["position"], high["rung"], high["position"]), ("swsc", None, "high", 4))
+    check_eq((d["position"], d["layer_bits_per_weight"]), (None, low["layer_bits_per_weight"]))
+    check(low["layer_bits_per_weight"] < high["layer_bits_per_weight"], d)
+    check(low["bits_per_weight"] < high["bits_per_weight"], d)
+    check(books < low["bytes"] < high["bytes"], d)
+    check(b"all swsc" in run(*args, "--rung", "swsc").stdout)
+    expect(69, "the pack has no rung swsc", "eval", pack(), "--text", text(), "--rung", "swsc")
 
 
 @test

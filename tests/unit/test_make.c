@@ -28,6 +28,7 @@
 #include "core/pool.h"
 #include "core/tok.h"
 #include "tests/golden/tiny.h"
+#include "tests/golden/tiny_pack.h"
 #include "tests/t.h"
 
 static char path_buf[4][512];
@@ -681,6 +682,51 @@ static void test_eval(void) {
     judged_free(&j);
 }
 
+/* Layers in the form swsc; a paged unit counts no bytes and is computed in its smallest form. */
+static void test_eval_swsc(void) {
+    struct err e = {0};
+    struct judged j = {0};
+    struct tiny_opts o = tiny_defaults();
+    o.n_embd = 256, o.n_ff = 512; /* so that the forms are smaller than the planes */
+    open_gguf(0, "forms.gguf", &o, &j.source);
+    write_calib(path_of(2, "forms.txt"), 8000);
+    REQUIRE_OK(tiny_pack_write_swsc(&o, 2, path_of(1, "forms.ebb"), &e), &e);
+    REQUIRE_OK(pack_open(path_of(1, "forms.ebb"), &j.pack, &e), &e);
+    REQUIRE_OK(tok_create(j.source, &j.tok, &e), &e);
+    REQUIRE_OK(text_read(j.tok, path_of(2, "forms.txt"), 2, 64, &j.text, &e), &e);
+    const struct ladder *l = pack_ladder(j.pack, "deep");
+    REQUIRE(l);
+    uint32_t all_high = ladder_all_at(l, RUNG_HIGH), n = ladder_n_steps(l);
+    /* All high, one layer down, all layers down, all paged. */
+    struct eval_place at[] = {{l, all_high}, {l, all_high + 1}, {l, all_high + 3}, {l, n}};
+    struct eval_score s[2][4];
+    struct eval_result r;
+    for (unsigned i = 0; i < 2; i++) {
+        struct tools t;
+        struct eval_task task = {.pack = j.pack, .places = at, .n_places = 4, .text = &j.text};
+        tools_make(&t, 1 + i);
+        REQUIRE_OK(eval_run(&t, &task, s[i], &r, &e), &e);
+        tools_free(&t);
+        for (int k = 0; k < 4; k++) CHECK(s[i][k].ppl == s[0][k].ppl);
+    }
+    CHECK(s[0][0].ppl != s[0][1].ppl && s[0][1].ppl != s[0][2].ppl);
+    CHECK(s[0][3].ppl == s[0][2].ppl);
+    const struct model_hparams *h = pack_hparams(j.pack);
+    uint64_t books = pack_find(j.pack, PACK_BOOKS, 0)->bytes;
+    uint64_t core = pack_find(j.pack, PACK_CORE, 0)->bytes;
+    uint64_t layers = 3 * pack_unit_bytes(j.pack, 0, RUNG_SWSC);
+    uint64_t head = pack_unit_bytes(j.pack, 3, RUNG_HIGH);
+    double n_layer = 3.0 * (256 * 64 * 2 + 256 * 32 * 2 + 3 * 256 * 512);
+    double n_all = n_layer + 256.0 * h->n_vocab;
+    CHECK_NEAR(s[0][2].layer_bits_per_weight, 8.0 * (double)(layers + books) / n_layer, 1e-9);
+    CHECK_NEAR(s[0][2].bits_per_weight, 8.0 * (double)(layers + books + head) / n_all, 1e-9);
+    CHECK_EQU(s[0][2].bytes, layers + books + head + core);
+    CHECK_EQU(s[0][3].bytes, books + core);
+    CHECK_NEAR(s[0][0].layer_bits_per_weight,
+               8.0 * 3 * (double)pack_unit_bytes(j.pack, 0, RUNG_HIGH) / n_layer, 1e-9);
+    judged_free(&j);
+}
+
 /* Other files: the source itself is at no distance, the same weights in another type at nearly
  * none, and other weights far off. */
 static void test_eval_others(void) {
@@ -838,6 +884,7 @@ int main(int argc, char **argv) {
         {"build", test_build},
         {"build_fails", test_build_fails},
         {"eval", test_eval},
+        {"eval_swsc", test_eval_swsc},
         {"eval_others", test_eval_others},
         {"eval_places", test_eval_places},
         {"eval_fails", test_eval_fails},
