@@ -3,8 +3,6 @@
 #ifndef EBB_KERNELS_SEG_FORMS_H
 #define EBB_KERNELS_SEG_FORMS_H
 
-#include <string.h>
-
 #include "kernels/inline.h"
 #include "kernels/kernels.h"
 
@@ -40,11 +38,18 @@ KERN_INLINE void seg_by_form(seg_form_fn *fn, const struct kern_seg *w, const st
     }
 }
 
-/* n_groups tiles, looked up, times the tokens t, t + 1, ... as many as the function is made for:
- * what the groups g0, g0 + 1, ... add to the sums of a row tile. y: where those of token t stand.
- */
-typedef void seg_step_fn(const int8_t *tiles, const struct kern_acts *x, uint32_t n_in, uint32_t t,
-                         uint32_t g0, uint32_t n_groups, float *y, size_t ldy);
+/* Some groups of a row tile, looked up. */
+struct seg_chunk {
+    const int8_t *tiles;
+    uint32_t g0, n_groups; /* of all n_in / 32 */
+    uint32_t n_in;
+    const uint8_t *gains; /* SEG_GAIN_BYTES in the last chunk of the row tile, else NULL */
+};
+
+/* The chunk times the tokens t, t + 1, ... as many as the function is made for, added to what
+ * stands at y (token t's 8 rows; nothing if g0 is 0); at the end times the gains. */
+typedef void seg_step_fn(const struct seg_chunk *c, const struct kern_acts *x, uint32_t t, float *y,
+                         size_t ldy);
 
 struct seg_step {
     uint32_t n_tok; /* tokens it takes at once */
@@ -56,13 +61,10 @@ struct seg_step {
 typedef void seg_look_up_fn(const uint8_t *column, const int8_t *book, unsigned len, unsigned bits,
                             int8_t *ret);
 
-/* The sums of row tile rt times the gains, in place. */
-typedef void seg_end_fn(const struct kern_seg *w, uint32_t rt, float *y);
-
 /* A chunk of groups of one row tile is looked up once, then all tokens meet it; between two chunks
  * the float sums wait in y, which does not change a bit of them.
- * steps: by descending n_tok; the last one takes one token. look_up and end are KERN_INLINE. */
-KERN_INLINE void seg_walk(seg_look_up_fn *look_up, const struct seg_step *steps, seg_end_fn *end,
+ * steps: by descending n_tok; the last one takes one token. look_up is KERN_INLINE. */
+KERN_INLINE void seg_walk(seg_look_up_fn *look_up, const struct seg_step *steps,
                           const struct kern_seg *w, const struct kern_acts *x, uint32_t n_tok,
                           float *y, size_t ldy, uint32_t rt0, uint32_t rt1, unsigned len,
                           unsigned bits) {
@@ -71,19 +73,18 @@ KERN_INLINE void seg_walk(seg_look_up_fn *look_up, const struct seg_step *steps,
     uint32_t n_chunks = n_groups / SEG_CHUNK_GROUPS + (n_groups % SEG_CHUNK_GROUPS != 0);
     const uint8_t *column = w->index + seg_column(w->n_in, len, bits, rt0, 0);
     for (uint32_t rt = rt0; rt < rt1; rt++) {
-        float *out = y + (size_t)rt * PLANE_ROWS;
-        for (uint32_t t = 0; t < n_tok; t++) memset(out + t * ldy, 0, PLANE_ROWS * sizeof(float));
-        for (uint32_t c = 0, g = 0, n; c < n_chunks; c++, g += n) {
-            n = (n_groups - g) / (n_chunks - c); /* all of nearly one size */
-            for (uint32_t i = 0; i < n; i++, column += PLANE_GROUP / len * bits)
+        struct seg_chunk c = {.tiles = tiles, .n_in = w->n_in};
+        for (uint32_t left = n_chunks; left > 0; left--, c.g0 += c.n_groups) {
+            c.n_groups = (n_groups - c.g0) / left; /* all of nearly one size */
+            if (left == 1) c.gains = w->gains + (size_t)rt * SEG_GAIN_BYTES;
+            for (uint32_t i = 0; i < c.n_groups; i++, column += PLANE_GROUP / len * bits)
                 look_up(column, w->book, len, bits, tiles + i * SEG_TILE_BYTES);
             const struct seg_step *s = steps;
             for (uint32_t t = 0; t < n_tok; t += s->n_tok) {
                 while (s->n_tok > n_tok - t) s++;
-                s->fn(tiles, x, w->n_in, t, g, n, out + t * ldy, ldy);
+                s->fn(&c, x, t, y + t * ldy + (size_t)rt * PLANE_ROWS, ldy);
             }
         }
-        for (uint32_t t = 0; t < n_tok; t++) end(w, rt, out + t * ldy);
     }
 }
 

@@ -33,7 +33,8 @@ KERN_INLINE void gemv(const struct kern_seg *w, const struct kern_acts *x, uint3
                                          bits);
             acc = f32x8_fma(acc, f32x8_of(isum), x->scale[g]);
         }
-        store_scaled(w, rt, acc, y + (size_t)rt * PLANE_ROWS);
+        acc = times_gains(w->gains + (size_t)rt * SEG_GAIN_BYTES, acc);
+        store_sums(y + (size_t)rt * PLANE_ROWS, acc);
     }
 }
 

@@ -23,7 +23,8 @@ KERN_INLINE void gemv(const struct kern_seg *w, const struct kern_acts *x, uint3
             struct i32x8 isum = {vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3])};
             acc = f32x8_fma(acc, f32x8_of(isum), x->scale[g]);
         }
-        store_scaled(w, rt, acc, y + (size_t)rt * PLANE_ROWS);
+        acc = times_gains(w->gains + (size_t)rt * SEG_GAIN_BYTES, acc);
+        store_sums(y + (size_t)rt * PLANE_ROWS, acc);
     }
 }
 

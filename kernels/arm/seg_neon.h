@@ -80,16 +80,9 @@ KERN_INLINE void store_sums(float *y, struct f32x8 v) {
     vst1q_f32(y + 4, v.b);
 }
 
-/* The sums of row tile rt times the gains. */
-KERN_INLINE void store_scaled(const struct kern_seg *w, uint32_t rt, struct f32x8 acc, float *y) {
-    const uint8_t *gains = w->gains + (size_t)rt * SEG_GAIN_BYTES;
-    vst1q_f32(y, vmulq_f32(load_f16(gains), acc.a));
-    vst1q_f32(y + 4, vmulq_f32(load_f16(gains + 8), acc.b));
-}
-
-/* A seg_end_fn. */
-KERN_INLINE void times_gains(const struct kern_seg *w, uint32_t rt, float *y) {
-    store_scaled(w, rt, load_sums(y), y);
+/* The sums of a row tile times its gains. */
+KERN_INLINE struct f32x8 times_gains(const uint8_t *gains, struct f32x8 acc) {
+    return (struct f32x8){vmulq_f32(load_f16(gains), acc.a), vmulq_f32(load_f16(gains + 8), acc.b)};
 }
 
 #endif

@@ -58,25 +58,15 @@ KERN_INLINE void column_quads(const uint8_t *column, const int8_t *book, unsigne
     ret[1] = _mm256_castps_si256(_mm256_shuffle_ps(v0, v2, 0xdd));
 }
 
-KERN_INLINE __m256 row_gains(const struct kern_seg *w, uint32_t rt) {
-    return _mm256_cvtph_ps(load16b(w->gains + (size_t)rt * SEG_GAIN_BYTES));
-}
-
-/* The end of seg_walk(). */
-KERN_INLINE void times_gains(const struct kern_seg *w, uint32_t rt, float *y) {
-    _mm256_storeu_ps(y, _mm256_mul_ps(row_gains(w, rt), _mm256_loadu_ps(y)));
-}
-
-/* A tile's 8 quads, each byte xor `flip`. */
+/* A seg_look_up_fn: a tile's 8 quads. */
 KERN_INLINE void tile_quads(const uint8_t *column, const int8_t *book, unsigned len, unsigned bits,
-                            __m256i flip, int8_t *ret) {
+                            int8_t *ret) {
 #pragma GCC unroll 8
     for (unsigned k = 0; k < 8; k += len / 4, column += bits) {
         __m256i v[2];
         column_quads(column, book, len, bits, v);
         for (unsigned i = 0; i < len / 4; i++)
-            _mm256_store_si256((__m256i *)(void *)(ret + (k + i) * sizeof(*v)),
-                               _mm256_xor_si256(v[i], flip));
+            _mm256_store_si256((__m256i *)(void *)(ret + (k + i) * sizeof(*v)), v[i]);
     }
 }
 
