@@ -62,6 +62,14 @@ def tiny_pack():
     return cached_pack("tiny.ebb", tiny_gguf(), *CALIBRATION)
 
 
+def drawn_pack(variant=0):
+    """A pack with the rung swsc and the ladder "deep" (full, high, swsc, paged), whose weights are
+    drawn and not made from a model."""
+    maker = program("tiny_model")
+    return cached("drawn-%d.ebb" % variant, [maker], lambda path: subprocess.run(
+        [maker, path, "--embd", "256", "--ff", "512", "--ctx", "8192", "--swsc", str(variant)], check=True))
+
+
 def slow_pack():
     """A model of a few million weights: a token takes long enough to do something meanwhile."""
     gguf = tiny_gguf("slow", "--layers", "6", "--embd", "256", "--ff", "1024")

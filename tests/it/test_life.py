@@ -68,6 +68,16 @@ def unknown_ladder():
 
 
 @test
+def books_are_resident():
+    pack = ebbd.drawn_pack()
+    extents = {name: n for name, (_, n) in ebbd.pack_extents(pack).items()}
+    check(extents["books"] > 0 and "unit.002.swsc" in extents, extents)
+    with ebbd.Daemon(pack, {"precision": {"ladder": "jaccard"}}) as d:
+        check_eq(d.status()["resident_bytes"], sum(n for name, n in extents.items() if not name.endswith(".swsc")))
+        check_eq(d.complete("books", max_tokens=8).status, 200)
+
+
+@test
 def drains():
     # A stream whose reader has stopped is still there when the signal comes, and is finished once
     # it reads again.
