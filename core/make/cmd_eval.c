@@ -39,8 +39,9 @@ static int check(const struct cmd_env *env, struct cmd_eval_opts *o, bool has_wi
         return cmd_usage(env, "give --rung, --position or --ladder, one of them");
     int r = check_ladders(env, o);
     if (r != CMD_OK) return r;
-    if (has_points && !o->ladders)
-        return cmd_usage(env, "--points is of a ladder: --ladder is missing");
+    if ((has_points || o->from) && !o->ladders)
+        return cmd_usage(env, "%s is of a ladder: --ladder is missing",
+                         has_points ? "--points" : "--from");
     if (!has_windows) o->n_windows = o->is_self ? SELF_WINDOWS : BUILD_WINDOWS;
     return o->ladders ? cmd_eval_parse_ladders(env, o) : cmd_eval_parse_places(env, o);
 }
@@ -124,6 +125,7 @@ int cmd_eval(const struct cmd_env *env, int argc, char **argv) {
         {.name = "--rung", .kind = CMD_TEXT, .ret = &o.rungs},
         {.name = "--position", .kind = CMD_TEXT, .ret = &o.positions},
         {.name = "--ladder", .kind = CMD_TEXT, .ret = &o.ladders},
+        {.name = "--from", .kind = CMD_TEXT, .ret = &o.from},
         {.name = "--csv", .kind = CMD_TEXT, .ret = &o.csv},
         {.name = "--svg", .kind = CMD_TEXT, .ret = &o.svg},
         {.name = "--threads",

@@ -32,12 +32,13 @@ struct cmd_eval_asked {
 };
 
 struct cmd_eval_opts {
-    const char *pack, *text, *source, *rungs, *positions, *ladders, *csv, *svg;
+    const char *pack, *text, *source, *rungs, *positions, *ladders, *csv, *svg, *from;
     struct cmd_list others;
     struct cmd_eval_asked asked[CMD_EVAL_POSITIONS];
     uint32_t n_asked;
     char names[CMD_EVAL_LADDERS][CMD_EVAL_NAME]; /* of --ladder */
     uint32_t n_names, n_points;
+    enum rung from_rung; /* of --from */
     uint32_t seed, n_windows, n_threads;
     bool is_json, is_self;
 };

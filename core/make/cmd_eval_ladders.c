@@ -17,7 +17,7 @@
 
 /* Spread over the text. The order of the units hardly changes with more, and scoring them takes as
  * long as half a dozen ladders. */
-enum { ORACLE_WINDOWS = 32 };
+enum { ORACLE_WINDOWS = 24 };
 
 static const char random_word[] = "random:";
 
@@ -54,8 +54,18 @@ static int parse_name(const struct cmd_env *env, struct cmd_eval_opts *o, const 
     return CMD_OK;
 }
 
+/* The section goes from this rung to the one below it. */
+static int parse_section(const struct cmd_env *env, struct cmd_eval_opts *o) {
+    const char *word = o->from ? o->from : "full";
+    if (rung_parse(word, strlen(word), &o->from_rung) == 0 && o->from_rung < RUNG_SWSC)
+        return CMD_OK;
+    return cmd_usage(env, "--from is full or high, not '%.40s'", word);
+}
+
 int cmd_eval_parse_ladders(const struct cmd_env *env, struct cmd_eval_opts *o) {
     const char *s = o->ladders;
+    int bad = parse_section(env, o);
+    if (bad != CMD_OK) return bad;
     for (;;) {
         size_t n = strcspn(s, ",");
         int r = parse_name(env, o, s, n);
@@ -108,8 +118,8 @@ int cmd_eval_open_ladders(const struct cmd_eval_opts *o, const struct pack *p,
     struct cmd_eval_ladders *ls = calloc(1, sizeof(*ls));
     if (!ls) return err_set(e, -ENOMEM, "no memory for ladders");
     *ret = ls; /* the caller closes it, whatever comes */
-    ls->from = RUNG_FULL;
-    ls->to = RUNG_HIGH;
+    ls->from = o->from_rung;
+    ls->to = (enum rung)(o->from_rung + 1);
     ls->curves = calloc(o->n_names, sizeof(*ls->curves));
     if (!ls->curves) return err_set(e, -ENOMEM, "no memory for ladders");
     ls->n_curves = o->n_names;
@@ -119,6 +129,8 @@ int cmd_eval_open_ladders(const struct cmd_eval_opts *o, const struct pack *p,
         ls->bottom_bytes += pack_unit_bytes(p, u, ls->from) - order_freed(p, u, ls->from, ls->to);
     }
     int r = 0;
+    if (ls->bottom_bytes == ls->top_bytes)
+        r = err_set(e, -ENOTSUP, "no unit of the pack has the rung %s", rung_name(ls->to));
     for (uint32_t i = 0; r == 0 && i < ls->n_curves; i++) {
         memcpy(ls->curves[i].name, o->names[i], sizeof(ls->curves[i].name));
         r = find_ladder(p, ls, &ls->curves[i], e);

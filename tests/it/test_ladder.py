@@ -176,6 +176,37 @@ def wrong_ladders():
     check(not [f for f in os.listdir(TMP.name) if f.startswith("never")], os.listdir(TMP.name))
 
 
+def drawn():
+    """A pack with the rung swsc, and the ladder `deep`: high, swsc, then paged."""
+    path = at("drawn.ebb")
+    if not os.path.exists(path):
+        subprocess.run([program("tiny_model"), path, "--embd", "256", "--ff", "512", "--swsc", "0"],
+                       check=True)
+    return path
+
+
+@test
+def lower_section():
+    args = ["eval", drawn(), "--text", text(), "--windows", "2", "--ladder", "deep,back,random:3,oracle"]
+    for section, top, bottom, low in (
+        (["--from", "high"], "high", "swsc", [4, 5, 6, 7]),
+        (["--from", "full"], "full", "high", [0, 1, 2, 3, 4]),
+    ):
+        d = answer(*args, *section)
+        check_eq((d["section"]["from"], d["section"]["to"]), (top, bottom))
+        for l in d["ladders"]:
+            first, last = l["points"][0], l["points"][-1]
+            check_eq((first["bytes"], last["bytes"]),
+                     (d["section"]["top_bytes"], d["section"]["bottom_bytes"]), l["name"])
+            if bottom == "swsc":
+                check_eq(last["units"], {"full": 0, "high": 1, "swsc": 3, "paged": 0})
+            check_eq(last["ppl"], d["ladders"][0]["points"][-1]["ppl"])
+        check_eq([p["position"] for p in d["ladders"][0]["points"]], low)
+    expect(2, "--from is full or high, not 'swsc'", *args, "--from", "swsc")
+    expect(2, "--from is of a ladder", *evaluate("--rung", "full", "--from", "high"))
+    expect(69, "no unit of the pack has the rung swsc", *evaluate("--ladder", "lsaq", "--from", "high"))
+
+
 # ---- plans ----
 
 def plan(size, *args):
@@ -213,6 +244,22 @@ def plans():
     check_eq(people.returncode, 0, people.stderr)
     for word in ("ladder    jaccard", "position  0 of", "bound", "layer 0", "head", "core vectors"):
         check_in(word, people.stdout)
+
+
+@test
+def paged_plans():
+    """Below every unit's smallest form something is paged, and there is no bound."""
+    steps = json.loads(run("inspect", drawn(), "--json").stdout)["ladders"]["deep"]
+    top = answer("plan", drawn(), "--bytes", "1GiB", "--ladder", "deep")
+    size = top["bytes"]
+    for i, s in enumerate(steps):
+        size -= s["bytes"]
+        p = answer("plan", drawn(), "--bytes", str(size), "--ladder", "deep")
+        check_eq((p["position"], p["bytes"]), (i + 1, size))
+        check_eq(sum(u["bytes"] for u in p["units"]) + p["core_bytes"], size)
+        check_eq([p[k] is None for k in ("bound", "gap", "price")], [s["to"] == "paged"] * 3)
+        check(p["rungs"]["paged"] == max(0, i - 6), p["rungs"])
+    check_in("paging costs time", run("plan", drawn(), "--bytes", str(size), "--ladder", "deep").stdout)
 
 
 @test
