@@ -167,15 +167,19 @@ void test_group_cost(void) {
             for (int i = 0; i < 32; i++) c[i] = (float)rand_below(&rng, 1000) / 100;
             float s = (float)(1 + rand_below(&rng, 3000)) / 2000, o = -s * (float)(k % 19);
             float cost = ref.group_cost(w, c, s, o, 4.0f);
-            double plain = 0;
+            double plain = 0, bound = 0, ss = (double)s * (double)s;
             for (int i = 0; i < 32; i++) {
                 double q = ((double)w[i] - (double)o) / (double)s;
                 double h = q - rint(fmin(fmax(q, 0), 15));
                 double l = h - rint(fmin(fmax(8 * h, -8), 7)) / 8;
-                plain += (double)c[i] * (h * h + 4 * l * l) * (double)s * (double)s;
+                plain += (double)c[i] * (h * h + 4 * l * l) * ss;
+                /* The quotient is rounded three times, and what is left of it is off by as much:
+                 * twice that in the squares. */
+                double off = 6 * 0x1p-24 * fabs(q);
+                bound += (double)c[i] * (2 * (fabs(h) + 4 * fabs(l)) * off + 5 * off * off) * ss;
             }
             /* A quotient beside a tie may round to either side, which costs the same. */
-            CHECK_NEAR(cost, plain, 1e-3 * plain + 1e-7);
+            CHECK_NEAR(cost, plain, 1e-5 * plain + bound + (double)FLT_MIN);
             for (unsigned i = 0; variant_next(&i, &ops);)
                 CHECK(ops.group_cost(w, c, s, o, 4.0f) == cost);
         }
