@@ -1,5 +1,5 @@
 /* The packer's methods on tiny models: the f32 forward against a plain one in doubles, texts,
- * importance, and whole builds: the same bytes for any thread count, nothing left on failure. */
+ * and whole builds: the same bytes for any thread count, nothing left on failure. */
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -17,7 +17,6 @@
 #include "core/make/calib.h"
 #include "core/make/eval.h"
 #include "core/make/fexp.h"
-#include "core/make/importance.h"
 #include "core/make/order.h"
 #include "core/make/selftext.h"
 #include "core/make/source.h"
@@ -437,16 +436,6 @@ static void test_selftext(void) {
     for (int i = 0; i < 3; i++) text_fini(&x[i]);
     gguf_close(g);
     tok_destroy(tok);
-}
-
-/* ---- importance
- * ---------------------------------------------------------------------------------- */
-
-static void test_jaccard(void) {
-    static const uint32_t a[4] = {1, 2, 3, 4}, b[4] = {4, 3, 9, 8}, c[4] = {5, 6, 7, 8};
-    CHECK(importance_jaccard_loss(a, a, 4) == 0.0f);
-    CHECK(importance_jaccard_loss(a, c, 4) == 1.0f);
-    CHECK_NEAR(importance_jaccard_loss(a, b, 4), 1.0 - 2.0 / 6.0, 1e-6);
 }
 
 /* ---- builds
@@ -880,7 +869,6 @@ int main(int argc, char **argv) {
         {"text", test_text},
         {"binary", test_binary},
         {"selftext", test_selftext},
-        {"jaccard", test_jaccard},
         {"build", test_build},
         {"build_fails", test_build_fails},
         {"eval", test_eval},
