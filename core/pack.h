@@ -15,16 +15,24 @@
  *                                 only)
  *   ebb.fallback [u32]            per unit, bit m for matrix m (enum model_mat): clip search only,
  *                                 as its inputs allowed no feedback; absent: none
- *   ebb.swsc.base [u8]            absent: there is no rung swsc. Else the fields of struct
- * swsc_form for each of the 7 matrices of a layer, as are .len [u8], .bits [u8], .k [u32], .shared
- * [u8], .rank [u32], .factor_bits [u8], .basis_shared [u8] ebb.extents.xxh3 [u64]        XXH3-64 of
- * each tensor's bytes (padding included), tensor order ebb.importance.<score> [f32]  per unit
- * (lsaq, ...); higher = matters more ebb.distortion.<rung>.kl, .jaccard [f32]  per unit, where
- * measured ebb.distortion.<rung>.error [f32]  per unit: E|(w - q) x|^2 / E|w x|^2 of its matrices
- * on the calibration text ebb.ladders [str]             names; for each: ebb.ladder.<name>.unit
- * [u32], .from [u8], .to [u8] (enum rung), .bytes [u64], .cost [f32] ebb.pad [u8] zeros that make
- * the header end where the data begins ebb.header.xxh3 u64           last key: XXH3-64 of bytes 0
- * .. data section with these 8 bytes 0 So every byte of the file is under a checksum.
+ *   ebb.swsc.base [u8]            absent: there is no rung swsc. Else the fields of swsc_form for
+ *                                 each of the 7 matrices of a layer, as are .len [u8], .bits [u8],
+ *                                 .k [u32], .shared [u8], .rank [u32], .factor_bits [u8],
+ *                                 .basis_shared [u8]
+ *   ebb.extents.xxh3 [u64]        XXH3-64 of each tensor (padding included), tensor order
+ *   ebb.importance.<score> [f32]  per unit (lsaq, jaccard, kl); higher = matters more
+ *   ebb.distortion.<rung>.kl, .jaccard, .error [f32]
+ *                                 per unit, where measured; NaN: the unit has no such rung. The
+ *                                 loss of the unit alone at the rung against all full
+ *                                 (make/distortion.h); E|(w - q) x|^2 / E|w x|^2 of its matrices
+ *                                 on the calibration text
+ *   ebb.ladders [str]             names, the default first; for each: ebb.ladder.<name>.unit
+ *                                 [u32], .from [u8], .to [u8] (enum rung), .bytes [u64],
+ *                                 .cost [f32]
+ *   ebb.pad [u8]                  zeros that make the header end where the data begins
+ *   ebb.header.xxh3 u64           last key: XXH3-64 of bytes 0 .. data section with these 8
+ *                                 bytes 0
+ * So every byte of the file is under a checksum.
  *
  * An extent of planes begins with a directory: 8 bytes "EBBPLANE", u32 n_mats, u32 0, then per
  * matrix 64 bytes: u32 mat (enum model_mat), u32 n_out, u32 n_in, u32 0, u64 offset of rows,

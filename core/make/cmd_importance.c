@@ -93,24 +93,21 @@ static double distortion(const struct cmd_importance *im, uint32_t unit, enum ru
     return pack_score(im->pack, key, unit);
 }
 
-/* What the rung swsc adds to what high has lost. */
+/* What the rung swsc adds to what high has lost; of Jaccard losses the squares add up. */
 static void print_swsc(const struct cmd_importance *im) {
-    static const char *const metrics[] = {"jaccard", "kl"};
     if (!pack_has_swsc(im->pack)) return;
-    printf("\n%-10s %16s %16s\n", "high>swsc", metrics[0], metrics[1]);
+    printf("\n%-10s %11s %16s\n", "high>swsc", "jaccard", "kl");
     for (uint32_t u = 0; u < im->n_units; u++) {
         char name[16];
         if (!pack_has_rung(im->pack, u, RUNG_SWSC)) continue;
+        double high = distortion(im, u, RUNG_HIGH, "jaccard");
+        double swsc = distortion(im, u, RUNG_SWSC, "jaccard");
+        double kl = distortion(im, u, RUNG_SWSC, "kl") - distortion(im, u, RUNG_HIGH, "kl");
         printf("%-10s", model_unit_name(pack_hparams(im->pack), u, name, sizeof(name)));
-        for (size_t k = 0; k < ARRAY_LEN(metrics); k++) {
-            double added = distortion(im, u, RUNG_SWSC, metrics[k]) -
-                           distortion(im, u, RUNG_HIGH, metrics[k]);
-            if (isnan(added))
-                printf(" %16s", "-");
-            else
-                printf(" %16.6f", added);
-        }
-        putchar('\n');
+        if (isnan(swsc) || isnan(kl))
+            printf(" %11s %16s\n", "-", "-");
+        else
+            printf(" %11.6f %16.6f\n", sqrt(fmax(swsc * swsc - high * high, 0.0)), kl);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "core/make/distortion.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static bool is_in_pack(const struct work *k, enum rung rung) {
     return false;
 }
 
-/* The rung's losses: those of the rung above it and what the pair adds. */
+/* The rung's losses: those of the rung above it and what the pair adds, for Jaccard as squares. */
 static int measure(struct work *k, enum rung upper, enum rung lower, struct err *e) {
     struct score_result result;
     struct score_task task = {.pack = k->pack,
@@ -71,10 +72,16 @@ static int measure(struct work *k, enum rung upper, enum rung lower, struct err 
     for (uint32_t u = 0; u < k->n_units; u++) {
         struct hull_unit *kl = &k->units[KL][u], *jaccard = &k->units[JACCARD][u];
         kl->loss[lower] = kl->loss[upper] + k->pair[u].kl;
-        jaccard->loss[lower] = jaccard->loss[upper] + k->pair[u].jaccard;
+        jaccard->loss[lower] = jaccard->loss[upper] + k->pair[u].jaccard * k->pair[u].jaccard;
     }
     if (upper == RUNG_FULL) k->d->result = result;
     return 0;
+}
+
+/* As it is stored. */
+static float loss_of(const struct work *k, int metric, uint32_t unit, uint32_t rung) {
+    double loss = k->units[metric][unit].loss[rung];
+    return (float)(metric == JACCARD ? sqrt(loss) : loss);
 }
 
 static void keep_scores(struct work *k, const float *lsaq) {
@@ -82,12 +89,12 @@ static void keep_scores(struct work *k, const float *lsaq) {
     memcpy(add_score(k, NULL, "lsaq"), lsaq, k->n_units * sizeof(*lsaq));
     for (int m = 0; m < METRICS; m++) {
         float *v = add_score(k, NULL, names[m]);
-        for (uint32_t u = 0; u < k->n_units; u++) v[u] = (float)k->units[m][u].loss[RUNG_HIGH];
+        for (uint32_t u = 0; u < k->n_units; u++) v[u] = loss_of(k, m, u, RUNG_HIGH);
     }
     for (uint32_t r = 0; r < HULL_RUNGS; r++)
         for (int m = 0; is_in_pack(k, (enum rung)r) && m < METRICS; m++) {
             float *v = add_score(k, rung_name((enum rung)r), names[m]);
-            for (uint32_t u = 0; u < k->n_units; u++) v[u] = (float)k->units[m][u].loss[r];
+            for (uint32_t u = 0; u < k->n_units; u++) v[u] = loss_of(k, m, u, r);
         }
 }
 
