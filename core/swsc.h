@@ -40,7 +40,7 @@ enum swsc_base { SWSC_NONE, SWSC_SEGMENTS, SWSC_CHANNELS };
 enum { SWSC_BASE_COUNT = SWSC_CHANNELS + 1 };
 const char *swsc_base_name(enum swsc_base base); /* "none" ... */
 
-/* Fields that a base or a rank of 0 does not use are 0, so that equal forms are equal bytes. */
+/* Fields that a base or a rank of 0 does not use are 0, so that a form has one spelling. */
 struct swsc_form {
     enum swsc_base base;
     uint8_t len;          /* segments: 4 or 8 */
