@@ -92,8 +92,9 @@ typedef void kern_silu_mul_fn(const float *gate, const float *up, uint32_t n, fl
 /* float -> fp16, round to nearest even, overflow to infinity, NaN stays NaN. Exact. */
 typedef void kern_to_f16_fn(const float *x, uint32_t n, uint16_t *ret);
 
-/* In place: x[i] -= log(sum(exp(x))). Returns that log-sum. Absolute bound 1e-5
- * for |x| <= 64, and in proportion to the largest |x| beyond. n >= 1. */
+/* In place: x[i] -= log(sum(exp(x))). Returns that log-sum. Absolute bound 2e-5
+ * for |x| <= 64 (a result of -129 has its neighbours at 1.5e-5), and in proportion to the largest
+ * |x| beyond. n >= 1. */
 typedef float kern_log_softmax_fn(float *x, uint32_t n);
 
 /* For the packer: the cost of a group of 32 weights read with scale s > 0 and offset o,
