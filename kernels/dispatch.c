@@ -24,6 +24,7 @@ void kern_init(struct kern_ops *ops, unsigned flags) {
         .to_f16 = kern_to_f16_ref,
         .log_softmax = kern_log_softmax_ref,
         .group_cost = kern_group_cost_ref,
+        .nearest = kern_nearest_ref,
     };
 #if defined(__x86_64__)
     kern_init_x86(ops, flags);

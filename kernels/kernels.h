@@ -104,6 +104,15 @@ typedef float kern_log_softmax_fn(float *x, uint32_t n);
 typedef float kern_group_cost_fn(const float *w, const float *weights, float s, float o,
                                  float full_counts);
 
+/* For the packer: the nearest entry of a code book to each of n vectors x[n][len], len 4 or 8, in
+ * coordinates in which distance is plain:
+ *   ret[i] = the lowest e < k with the least half[e] - sum over j of x[i][j] * entry[e][j]
+ * where each product is fused into the sum, j = 0 first. book[len + 1][k]: the entries'
+ * coordinates, then half[e], half of each entry's squared length; k a multiple of 8, at most 65536.
+ * Exact: every variant returns the same. An x that is not finite gets some entry. */
+typedef void kern_nearest_fn(const float *x, uint32_t n, const float *book, uint32_t k,
+                             uint32_t len, uint16_t *ret);
+
 struct kern_ops {
     const char
         *name; /* of the best variant in use: "ref", "avx2", "avx512vnni", "neon", "dotprod" */
@@ -121,6 +130,7 @@ struct kern_ops {
     kern_to_f16_fn *to_f16;
     kern_log_softmax_fn *log_softmax;
     kern_group_cost_fn *group_cost;
+    kern_nearest_fn *nearest;
 };
 
 enum kern_cpu_flag {

@@ -23,6 +23,7 @@ kern_silu_mul_fn kern_silu_mul_ref;
 kern_to_f16_fn kern_to_f16_ref;
 kern_log_softmax_fn kern_log_softmax_ref;
 kern_group_cost_fn kern_group_cost_ref;
+kern_nearest_fn kern_nearest_ref;
 
 /* One tile of a matrix, found in the four arrays of its planes. */
 struct tile {

@@ -23,6 +23,7 @@ void kern_init_x86(struct kern_ops *ops, unsigned flags) {
     ops->to_f16 = kern_to_f16_avx2;
     ops->log_softmax = kern_log_softmax_avx2;
     ops->group_cost = kern_group_cost_avx2;
+    ops->nearest = kern_nearest_avx2;
 
     if (!(flags & KERN_AVX512VNNI)) return;
     ops->name = "avx512vnni";

@@ -12,6 +12,7 @@ kern_mul_fn kern_gemm_full_avx2;
 kern_mul_fn kern_gemm_high_avx2;
 kern_mul_fn kern_gemv_full_avx2;
 kern_mul_fn kern_gemv_high_avx2;
+kern_nearest_fn kern_nearest_avx2;
 kern_quant_acts_fn kern_quant_acts_avx2;
 kern_rmsnorm_fn kern_rmsnorm_avx2;
 kern_rope_fn kern_rope_avx2;

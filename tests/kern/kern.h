@@ -117,6 +117,7 @@ void test_gather(void);
 void test_quant_acts(void);
 void test_rmsnorm(void);
 void test_group_cost(void);
+void test_nearest(void);
 void test_rope(void);
 void test_attn(void);
 void test_silu_mul(void);

@@ -90,6 +90,7 @@ int main(int argc, char **argv) {
         {"quant_acts", test_quant_acts},
         {"rmsnorm", test_rmsnorm},
         {"group_cost", test_group_cost},
+        {"nearest", test_nearest},
         {"rope", test_rope},
         {"attn", test_attn},
         {"silu_mul", test_silu_mul},

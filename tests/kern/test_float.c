@@ -187,6 +187,51 @@ void test_group_cost(void) {
     guarded_free(&weight);
 }
 
+static uint16_t plain_nearest(const float *x, const float *book, uint32_t k, uint32_t len) {
+    uint32_t at = 0;
+    float best = INFINITY;
+    for (uint32_t e = 0; e < k; e++) {
+        float d = book[len * k + e];
+        for (uint32_t j = 0; j < len; j++) d = fmaf(-x[j], book[j * k + e], d);
+        if (d < best) {
+            best = d;
+            at = e;
+        }
+    }
+    return (uint16_t)at;
+}
+
+void test_nearest(void) {
+    static const uint32_t sizes[] = {8, 16, 256, 1032};
+    uint64_t rng = t_seed();
+    struct guarded in = {0}, table = {0}, out = {0};
+    struct kern_ops ref, ops;
+    kern_init(&ref, 0);
+    for (int f = 0; f < FILL_COUNT; f++)
+        for (uint32_t c = 0; c < 40; c++) {
+            enum edge edge = c & 1 ? EDGE_BEGIN : EDGE_END;
+            uint32_t k = sizes[c % 4], len = c & 4 ? 8 : 4, n = c % 6;
+            float *x = guarded_get(&in, (size_t)n * len * 4, 4, edge);
+            float *book = guarded_get(&table, (size_t)(len + 1) * k * 4, 4, edge);
+            fill_floats(x, (size_t)n * len, FILL_RANDOM, 3, &rng);
+            fill_floats(book, (size_t)(len + 1) * k, f, 3, &rng);
+            /* Equal entries, in other lanes too: the first one counts. */
+            for (uint32_t j = 0; j <= len; j++) book[j * k + k - 1] = book[j * k + k / 2 + 1];
+            for (unsigned i = 0, more = 1; more;) {
+                ops = ref;
+                more = variant_next(&i, &ops);
+                uint16_t *ret = guarded_get(&out, n * 2, 2, edge);
+                ops.nearest(x, n, book, k, len, ret);
+                for (uint32_t t = 0; t < n; t++)
+                    CHECK_EQU(ret[t], plain_nearest(x + t * len, book, k, len));
+                CHECK(guarded_intact(&out));
+            }
+        }
+    guarded_free(&in);
+    guarded_free(&table);
+    guarded_free(&out);
+}
+
 void test_rope(void) {
     static const uint32_t dims[][2] = {{64, 64}, {64, 32}, {128, 128}, {80, 20}, {80, 80},
                                        {8, 2},   {16, 6},  {96, 14},   {8, 8}};
