@@ -11,34 +11,15 @@
 #include "core/err.h"
 #include "core/gemm.h"
 #include "core/gguf.h"
-#include "core/make/fexp.h"
 #include "core/make/slots.h"
+#include "core/make/source_internal.h"
 #include "core/mem.h"
 #include "core/pool.h"
 #include "kernels/kernels.h"
 
 enum {
     LOAD_ROWS = 64,   /* rows of a matrix de-quantised as one piece of work */
-    QUERY_ROWS = 64,  /* queries of one attention product: half of the square is never computed */
     VOCAB_ROWS = 512, /* rows of the output matrix in one piece of source_logits() */
-};
-
-struct source {
-    struct mem *mem; /* all borrowed */
-    struct pool *pool;
-    const struct kern_ops *ops;
-    const struct gguf *gguf;
-    struct model_hparams h;
-    const struct gguf_tensor *embd, *head;
-    float *core;                 /* owned: [model_core_floats()] */
-    struct model_core vectors;   /* into core */
-    float *rope;                 /* owned: [SOURCE_WINDOW][rope_dim] */
-    struct slots *slots;         /* owned: scratch of a window, or of a block of the head */
-    size_t layer_floats;         /* of all matrices of a layer */
-    float **kept;                /* owned: [n_layers], NULL = not kept */
-    float *once;                 /* owned: the layer that is not kept, or NULL */
-    uint64_t keep_bytes;         /* what may still be kept */
-    struct source_layer current; /* handed out by source_load_layer() */
 };
 
 enum source_input source_input_of(enum model_mat mat) {
@@ -181,151 +162,6 @@ int source_head_rows(struct source *s, uint32_t row0, uint32_t n_rows, float *ds
     return load_run(&l, s->pool, e);
 }
 
-/* ---- the transformer layer --------------------------------------------------------------------
- */
-
-/* Floats of scratch that a window of n_rows takes through a layer. */
-struct scratch {
-    float *h;      /* [n_rows][n_embd]: normed input, later the products of out and down */
-    float *q, *o;  /* [n_rows][n_heads * head_dim] */
-    float *k, *v;  /* [n_rows][n_kv_heads * head_dim] */
-    float *gate;   /* [n_rows][n_ff] */
-    float *up;     /* [n_rows][n_ff] */
-    float *scores; /* [QUERY_ROWS][n_rows] */
-};
-
-static size_t scratch_floats(const struct model_hparams *h, size_t n_rows) {
-    size_t row = (size_t)h->n_embd + 2 * (size_t)h->head_dim * (h->n_heads + h->n_kv_heads) +
-                 2 * (size_t)h->n_ff + QUERY_ROWS;
-    return row * n_rows;
-}
-
-static void scratch_bind(const struct model_hparams *h, size_t n_rows, float *p,
-                         struct scratch *ret) {
-    size_t q = (size_t)h->n_heads * h->head_dim, kv = (size_t)h->n_kv_heads * h->head_dim;
-    ret->h = p;
-    ret->q = ret->h + n_rows * h->n_embd;
-    ret->o = ret->q + n_rows * q;
-    ret->k = ret->o + n_rows * q;
-    ret->v = ret->k + n_rows * kv;
-    ret->gate = ret->v + n_rows * kv;
-    ret->up = ret->gate + n_rows * h->n_ff;
-    ret->scores = ret->up + n_rows * h->n_ff;
-}
-
-/* In place: p[i] = softmax(scale * p)[i] over the first `n`, zeros from there to `end`. Eight
- * running sums, so that the compiler may use vectors without reordering anything. */
-static void softmax_row(float *p, size_t n, size_t end, float scale) {
-    float top = p[0];
-    for (size_t i = 1; i < n; i++) top = p[i] > top ? p[i] : top;
-    float sum[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (size_t j = 0; j < 8; j++) {
-            p[i + j] = fexp((p[i + j] - top) * scale);
-            sum[j] += p[i + j];
-        }
-    for (; i < n; i++) {
-        p[i] = fexp((p[i] - top) * scale);
-        sum[0] += p[i];
-    }
-    float all = ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
-    float inv = 1.0f / all;
-    for (i = 0; i < n; i++) p[i] *= inv;
-    for (; i < end; i++) p[i] = 0.0f;
-}
-
-/* o = attention of all heads of one window; causal. */
-static void attend(const struct model_hparams *h, const struct scratch *t, size_t n_rows) {
-    size_t hd = h->head_dim, ldq = h->n_heads * hd, ldkv = h->n_kv_heads * hd;
-    size_t share = h->n_heads / h->n_kv_heads;
-    float scale = 1.0f / sqrtf((float)hd);
-    for (size_t head = 0; head < h->n_heads; head++) {
-        const float *k = t->k + head / share * hd;
-        const float *v = t->v + head / share * hd;
-        for (size_t q0 = 0; q0 < n_rows; q0 += QUERY_ROWS) {
-            size_t nq = MIN(n_rows - q0, (size_t)QUERY_ROWS), n_keys = q0 + nq;
-            gemm_nt(nq, n_keys, hd, t->q + q0 * ldq + head * hd, ldq, k, ldkv, t->scores, n_rows);
-            for (size_t i = 0; i < nq; i++)
-                softmax_row(t->scores + i * n_rows, q0 + i + 1, n_keys, scale);
-            gemm_nn(nq, hd, n_keys, t->scores, n_rows, v, ldkv, t->o + q0 * ldq + head * hd, ldq);
-        }
-    }
-}
-
-struct block {
-    struct source *s;
-    uint32_t layer;
-    const struct source_layer *w;
-    float *x;
-    uint32_t n_rows;
-    source_seen_fn seen;
-    void *ud;
-};
-
-static void see(const struct block *b, uint32_t window, enum source_input in, const float *x) {
-    if (b->seen) b->seen(b->ud, window, in, x, b->n_rows, source_input_width(&b->s->h, in));
-}
-
-/* ret[n_rows][n_out] = x[n_rows][n_in] * mat */
-static void project(const struct block *b, enum model_mat mat, const float *x, float *ret) {
-    uint32_t n_out, n_in;
-    model_mat_shape(&b->s->h, mat, &n_out, &n_in);
-    gemm_nt(b->n_rows, n_out, n_in, x, n_in, b->w->mats[mat], n_in, ret, n_out);
-}
-
-static void norm_rows(const struct block *b, const float *x, const float *gain, float *ret) {
-    const struct model_hparams *h = &b->s->h;
-    for (size_t i = 0; i < b->n_rows; i++)
-        b->s->ops->rmsnorm(x + i * h->n_embd, gain, h->n_embd, h->norm_eps, ret + i * h->n_embd);
-}
-
-/* One window through one layer: the transformer block, step by step. */
-static void block_window(void *ud, uint32_t window) {
-    const struct block *b = ud;
-    struct source *s = b->s;
-    const struct model_hparams *h = &s->h;
-    size_t n = b->n_rows, d = h->n_embd;
-    float *x = b->x + window * n * d;
-    float *mem = slots_claim(s->slots);
-    struct scratch t;
-    scratch_bind(h, n, mem, &t);
-
-    norm_rows(b, x, s->vectors.attn_norm + b->layer * d, t.h);
-    see(b, window, SOURCE_ATTN_IN, t.h);
-    project(b, MODEL_Q, t.h, t.q);
-    project(b, MODEL_K, t.h, t.k);
-    project(b, MODEL_V, t.h, t.v);
-    for (size_t i = 0; i < n; i++) {
-        const float *cs = source_rope(s, (uint32_t)i);
-        s->ops->rope(t.q + i * h->n_heads * h->head_dim, h->n_heads, h->head_dim, h->rope_dim, cs);
-        s->ops->rope(t.k + i * h->n_kv_heads * h->head_dim, h->n_kv_heads, h->head_dim, h->rope_dim,
-                     cs);
-    }
-    attend(h, &t, n);
-    see(b, window, SOURCE_ATTN_OUT, t.o);
-    project(b, MODEL_OUT, t.o, t.h);
-    for (size_t i = 0; i < n * d; i++) x[i] += t.h[i];
-
-    norm_rows(b, x, s->vectors.ffn_norm + b->layer * d, t.h);
-    see(b, window, SOURCE_FFN_IN, t.h);
-    project(b, MODEL_GATE, t.h, t.gate);
-    project(b, MODEL_UP, t.h, t.up);
-    for (size_t i = 0; i < n; i++)
-        s->ops->silu_mul(t.gate + i * h->n_ff, t.up + i * h->n_ff, h->n_ff, t.gate + i * h->n_ff);
-    see(b, window, SOURCE_FFN_DOWN, t.gate);
-    project(b, MODEL_DOWN, t.gate, t.h);
-    for (size_t i = 0; i < n * d; i++) x[i] += t.h[i];
-    slots_release(s->slots, mem);
-}
-
-void source_block(struct source *s, uint32_t layer, const struct source_layer *w, float *x,
-                  uint32_t n_windows, uint32_t n_rows, source_seen_fn seen, void *ud) {
-    ASSERT(n_rows >= 1 && n_rows <= SOURCE_WINDOW);
-    struct block b = {s, layer, w, x, n_rows, seen, ud};
-    pool_run(s->pool, block_window, &b, n_windows);
-}
-
 /* ---- the head ---------------------------------------------------------------------------------
  */
 
@@ -439,7 +275,7 @@ int source_create(struct mem *m, struct pool *pool, const struct kern_ops *ops,
         goto out;
     }
 
-    size_t floats = MAX(scratch_floats(h, SOURCE_WINDOW), (size_t)VOCAB_ROWS * h->n_embd);
+    size_t floats = MAX(source_scratch_floats(h, SOURCE_WINDOW), (size_t)VOCAB_ROWS * h->n_embd);
     s->kept = calloc(h->n_layers, sizeof(*s->kept));
     s->core = mem_alloc(m, MEM_PACKER, model_core_floats(h) * sizeof(float));
     s->rope = mem_alloc(m, MEM_PACKER, rope_bytes(s));

@@ -66,6 +66,19 @@ int source_embed(struct source *s, const uint32_t *ids, size_t n, float *x,
 void source_block(struct source *s, uint32_t layer, const struct source_layer *w, float *x,
                   uint32_t n_windows, uint32_t n_rows, source_seen_fn seen, void *ud);
 
+/* One window through a layer in parts, for who changes weights on the way; a layer is attention
+ * of the normed input, plus out, then the gated feed-forward of the normed input, plus down.
+ * h[n_rows][n_embd]; ret[n_rows] as wide as the input of out or down. Thread: the pool's. */
+void source_norm(const struct source *s, const float *gain, const float *x, uint32_t n_rows,
+                 float *ret);
+void source_attn(struct source *s, const struct source_layer *w, const float *h, uint32_t n_rows,
+                 float *ret);
+void source_ffn(struct source *s, const struct source_layer *w, const float *h, uint32_t n_rows,
+                float *ret);
+/* x[n_rows][n_embd] += in * mat, MODEL_OUT or MODEL_DOWN. */
+void source_add(struct source *s, const struct source_layer *w, enum model_mat mat, const float *in,
+                uint32_t n_rows, float *x);
+
 /* De-quantised rows [row0, row0 + n_rows) of the output matrix: dst[n_rows][n_embd]. */
 int source_head_rows(struct source *s, uint32_t row0, uint32_t n_rows, float *dst,
                      struct err *e) MUST_CHECK;
