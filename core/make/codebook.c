@@ -1,0 +1,298 @@
+#include "core/make/codebook.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/make/slots.h"
+#include "core/mem.h"
+#include "core/pool.h"
+#include "kernels/kernels.h"
+
+enum {
+    LANES = 8,      /* entries of one step of the loops below, for the compiler's vectors */
+    SEED_PARTS = 4, /* the start looks at this many segments for each entry */
+    SEED_MIN = 4096,
+};
+
+/* ---- the book in other coordinates -------------------------------------------------------------
+ */
+
+void codebook_turn_segment(const float *x, uint32_t len, const float *metric, float *ret) {
+    for (uint32_t j = 0; j < len; j++) {
+        float sum = 0.0f;
+        for (uint32_t i = 0; i < len; i++) sum += x[i] * metric[i * len + j];
+        ret[j] = sum;
+    }
+}
+
+static void turn(const float *columns, uint32_t len, uint32_t k, const float *metric, float *ret) {
+    float *half = ret + (size_t)len * k;
+    for (uint32_t e = 0; e < k; e += LANES) {
+        float h[LANES] = {0};
+        for (uint32_t j = 0; j < len; j++) {
+            float sum[LANES] = {0};
+            for (uint32_t i = 0; i < len; i++) {
+                const float *c = columns + (size_t)i * k + e;
+                float r = metric[i * len + j];
+                for (uint32_t l = 0; l < LANES; l++) sum[l] += c[l] * r;
+            }
+            for (uint32_t l = 0; l < LANES; l++) h[l] += sum[l] * sum[l] * 0.5f;
+            memcpy(ret + (size_t)j * k + e, sum, sizeof(sum));
+        }
+        memcpy(half + e, h, sizeof(h));
+    }
+}
+
+void codebook_turn(const struct codebook *b, const float *metric, float *ret) {
+    turn(b->columns, b->len, b->k, metric, ret);
+}
+
+/* ---- training ---------------------------------------------------------------------------------
+ */
+
+struct training {
+    struct mem *mem;
+    const struct kern_ops *ops;
+    const struct codebook_sample *s;
+    uint32_t k;
+    float *columns;   /* [len][k], the entries */
+    uint16_t *labels; /* [n_groups * n_rows] */
+    struct slots *slots;
+    uint64_t rng;
+};
+
+static uint64_t next_random(uint64_t *s) { /* splitmix64 */
+    uint64_t z = *s += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static double next_unit(uint64_t *s) {
+    return (double)(next_random(s) >> 11) * 0x1p-53;
+}
+
+static size_t n_segments(const struct codebook_sample *s) {
+    return (size_t)s->n_groups * s->n_rows;
+}
+
+static const float *segment(const struct codebook_sample *s, size_t i) {
+    return s->x + i * s->len;
+}
+
+static const float *metric_of(const struct codebook_sample *s, size_t i) {
+    return s->metric + i / s->n_rows * s->len * s->len;
+}
+
+static void set_entry(struct training *t, uint32_t e, const float *x) {
+    for (uint32_t j = 0; j < t->s->len; j++) t->columns[(size_t)j * t->k + e] = x[j];
+}
+
+/* First i with sum(w[0..i]) > u * sum(w); the last one that weighs anything if rounding runs out.
+ */
+static size_t draw(const float *w, size_t n, double u) {
+    double total = 0.0, sum = 0.0;
+    size_t last = 0;
+    for (size_t i = 0; i < n; i++) total += (double)w[i];
+    for (size_t i = 0; i < n; i++) {
+        if (!(w[i] > 0.0f)) continue;
+        last = i;
+        sum += (double)w[i];
+        if (sum > u * total) break;
+    }
+    return last;
+}
+
+/* k-means++: each entry is a segment drawn by its cost so far. To look at some segments for each
+ * entry is enough; segments come evenly from the sample. */
+static bool seed(struct training *t) {
+    const struct codebook_sample *s = t->s;
+    size_t n = n_segments(s), part = MIN(n, MAX((size_t)SEED_MIN, (size_t)SEED_PARTS * t->k));
+    float *cost = malloc(part * sizeof(*cost));
+    size_t *at = malloc(part * sizeof(*at));
+    if (!cost || !at) {
+        free(cost);
+        free(at);
+        return false;
+    }
+    for (size_t i = 0; i < part; i++) {
+        at[i] = n * i / part +
+                (size_t)(next_unit(&t->rng) * (double)(n * (i + 1) / part - n * i / part));
+        float z[CODEBOOK_MAX_LEN];
+        codebook_turn_segment(segment(s, at[i]), s->len, metric_of(s, at[i]), z);
+        cost[i] = 0.0f;
+        for (uint32_t j = 0; j < s->len; j++) cost[i] += z[j] * z[j];
+    }
+    /* The first by its own length, and no cost is known to begin with: that of the zero segment. */
+    for (uint32_t e = 0; e < t->k; e++) {
+        const float *c = segment(s, at[draw(cost, part, next_unit(&t->rng))]);
+        set_entry(t, e, c);
+        for (size_t i = 0; i < part; i++) {
+            const float *x = segment(s, at[i]);
+            float d[CODEBOOK_MAX_LEN], z[CODEBOOK_MAX_LEN], sum = 0.0f;
+            for (uint32_t j = 0; j < s->len; j++) d[j] = x[j] - c[j];
+            codebook_turn_segment(d, s->len, metric_of(s, at[i]), z);
+            for (uint32_t j = 0; j < s->len; j++) sum += z[j] * z[j];
+            cost[i] = MIN(cost[i], sum);
+        }
+    }
+    free(cost);
+    free(at);
+    return true;
+}
+
+static void label_group(void *ud, uint32_t g) {
+    const struct training *t = ud;
+    const struct codebook_sample *s = t->s;
+    uint32_t len = s->len;
+    float *book = slots_claim(t->slots), *x = book + (size_t)(len + 1) * t->k;
+    const float *metric = s->metric + (size_t)g * len * len;
+    size_t first = (size_t)g * s->n_rows;
+    turn(t->columns, len, t->k, metric, book);
+    for (uint32_t i = 0; i < s->n_rows; i++)
+        codebook_turn_segment(segment(s, first + i), len, metric, x + (size_t)i * len);
+    t->ops->nearest(x, s->n_rows, book, t->k, len, t->labels + first);
+    slots_release(t->slots, book);
+}
+
+/* Solves a x = b in place for symmetric a that may be singular: pivots that vanish leave x as it
+ * was. a[n][n], destroyed. */
+static void solve(double *a, const double *b, uint32_t n, double *x) {
+    double y[CODEBOOK_MAX_LEN];
+    double top = 0.0;
+    for (uint32_t i = 0; i < n; i++) {
+        top = MAX(top, a[i * n + i]);
+        y[i] = b[i];
+    }
+    /* A little pull to where the entry is. */
+    for (uint32_t i = 0; i < n; i++) {
+        a[i * n + i] += 1e-6 * top;
+        y[i] += 1e-6 * top * x[i];
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        double pivot = a[i * n + i];
+        if (!(pivot > 0.0)) return;
+        for (uint32_t r = i + 1; r < n; r++) {
+            double f = a[r * n + i] / pivot;
+            for (uint32_t c = i; c < n; c++) a[r * n + c] -= f * a[i * n + c];
+            y[r] -= f * y[i];
+        }
+    }
+    for (uint32_t i = n; i-- > 0;) {
+        for (uint32_t c = i + 1; c < n; c++) y[i] -= a[i * n + c] * y[c];
+        y[i] /= a[i * n + i];
+    }
+    memcpy(x, y, n * sizeof(*x));
+}
+
+/* What the segments of an entry add up to: sum of M and of M x, M = R R^T. */
+struct share {
+    double m[CODEBOOK_MAX_LEN * CODEBOOK_MAX_LEN], mx[CODEBOOK_MAX_LEN];
+    uint32_t n;
+};
+
+static void add_group(const struct training *t, uint32_t g, struct share *shares) {
+    const struct codebook_sample *s = t->s;
+    uint32_t len = s->len;
+    const float *r = s->metric + (size_t)g * len * len;
+    double m[CODEBOOK_MAX_LEN * CODEBOOK_MAX_LEN];
+    for (uint32_t a = 0; a < len; a++)
+        for (uint32_t b = 0; b < len; b++) {
+            m[a * len + b] = 0.0;
+            for (uint32_t c = 0; c < len; c++)
+                m[a * len + b] += (double)r[a * len + c] * (double)r[b * len + c];
+        }
+    for (size_t i = (size_t)g * s->n_rows; i < (size_t)(g + 1) * s->n_rows; i++) {
+        struct share *h = &shares[t->labels[i]];
+        const float *x = segment(s, i);
+        for (uint32_t a = 0; a < len; a++)
+            for (uint32_t b = 0; b < len; b++) {
+                h->m[a * len + b] += m[a * len + b];
+                h->mx[a] += m[a * len + b] * (double)x[b];
+            }
+        h->n++;
+    }
+}
+
+/* An entry that nobody took begins anew at some segment that another one serves. */
+static void move_entries(struct training *t, struct share *shares) {
+    const struct codebook_sample *s = t->s;
+    for (uint32_t e = 0; e < t->k; e++) {
+        double c[CODEBOOK_MAX_LEN];
+        if (shares[e].n == 0) {
+            set_entry(t, e, segment(s, next_random(&t->rng) % n_segments(s)));
+            continue;
+        }
+        for (uint32_t j = 0; j < s->len; j++) c[j] = (double)t->columns[(size_t)j * t->k + e];
+        solve(shares[e].m, shares[e].mx, s->len, c);
+        for (uint32_t j = 0; j < s->len; j++) t->columns[(size_t)j * t->k + e] = (float)c[j];
+    }
+}
+
+static int train(struct training *t, struct pool *pool, unsigned rounds, struct err *e) {
+    struct share *shares = malloc(t->k * sizeof(*shares));
+    if (!shares || !seed(t)) {
+        free(shares);
+        return err_set(e, -ENOMEM, "no memory to start a code book");
+    }
+    for (unsigned i = 0; i < rounds; i++) {
+        pool_run(pool, label_group, t, t->s->n_groups);
+        memset(shares, 0, t->k * sizeof(*shares));
+        for (uint32_t g = 0; g < t->s->n_groups; g++) add_group(t, g, shares);
+        move_entries(t, shares);
+    }
+    free(shares);
+    return 0;
+}
+
+/* Columns to int8; they become the values as stored. */
+static void store(struct codebook *b) {
+    float top = 0.0f;
+    size_t n = (size_t)b->len * b->k;
+    for (size_t i = 0; i < n; i++) top = fmaxf(top, fabsf(b->columns[i]));
+    b->scale = top > 0.0f && isfinite(top) ? top / INT8_MAX : 1.0f;
+    for (uint32_t j = 0; j < b->len; j++)
+        for (uint32_t e = 0; e < b->k; e++) {
+            float *c = &b->columns[(size_t)j * b->k + e];
+            float v = rintf(*c / b->scale);
+            v = v > -(float)INT8_MAX ? v : -(float)INT8_MAX;
+            *c = v < (float)INT8_MAX ? v : (float)INT8_MAX;
+            b->entries[(size_t)e * b->len + j] = (int8_t)*c;
+        }
+}
+
+int codebook_train(struct mem *m, struct pool *pool, const struct kern_ops *ops,
+                   const struct codebook_sample *s, uint32_t k, unsigned rounds,
+                   struct codebook *ret, struct err *e) {
+    ASSERT((s->len == 4 || s->len == 8) && k % LANES == 0 && k <= CODEBOOK_MAX_ENTRIES);
+    ASSERT(s->n_groups > 0 && s->n_rows > 0);
+    struct codebook b = {.len = s->len, .k = k};
+    b.entries = malloc((size_t)k * s->len);
+    b.columns = malloc((size_t)k * s->len * sizeof(*b.columns));
+    struct training t = {.mem = m, .ops = ops, .s = s, .k = k, .columns = b.columns, .rng = k};
+    size_t label_bytes = n_segments(s) * sizeof(*t.labels);
+    t.labels = mem_alloc(m, MEM_PACKER, label_bytes);
+    size_t slot = ((size_t)(s->len + 1) * k + (size_t)s->n_rows * s->len) * sizeof(float);
+    int r = slots_create(m, pool_threads(pool), slot, &t.slots);
+    if (r < 0 || !b.entries || !b.columns || !t.labels)
+        r = err_set(e, -ENOMEM, "no memory for a code book of %u entries", k);
+    if (r == 0) r = train(&t, pool, rounds, e);
+    slots_destroy(t.slots);
+    mem_free(m, MEM_PACKER, t.labels, label_bytes);
+    if (r < 0) {
+        codebook_fini(&b);
+        return r;
+    }
+    store(&b);
+    *ret = b;
+    return 0;
+}
+
+void codebook_fini(struct codebook *b) {
+    free(b->entries);
+    free(b->columns);
+    *b = (struct codebook){0};
+}

@@ -1,0 +1,66 @@
+/* Rows to segments: which entry of the book stands for each, so that outputs come out right.
+ *
+ * What counts for a row w and its stored form q is E|(w - q) x|^2 = (w - q) A (w - q)^T, A = E[x
+ * x^T], as in feedback.h; but here a code is an entry of a book and stands for `len` inputs at
+ * once.
+ *
+ *   Feedback (GPTQ, arXiv 2210.17323, with blocks for its columns): segments one after the other,
+ *   those with the most energy first. With inv(A) = u^T u and u_s the diagonal block of segment s,
+ *   what is left open after s costs |e inv(u_s)|^2 for an error e in s, when all later segments
+ *   make up for it as well as they can: so the entry is the nearest one in the coordinates x
+ *   inv(u_s), and z = e inv(u_s) is passed on, w_k -= z u_sk.
+ *   Refit: with the entries fixed, the gain of a row is a least-squares problem of one unknown.
+ *   Descent: each segment in turn takes the entry that is best while all others stay: the nearest
+ *   one, in the coordinates of the Cholesky factor of A's block, to where the others pull. */
+#ifndef EBB_CORE_MAKE_SEGFIT_H
+#define EBB_CORE_MAKE_SEGFIT_H
+
+#include "core/defs.h"
+
+struct codebook;
+struct err;
+struct kern_ops;
+struct mem;
+struct pool;
+struct segfit;
+
+/* What damping adds to each input's energy, as a share of the mean. */
+#define SEGFIT_DAMPING 0.01f
+
+/* From the moments a[n][n] (symmetric; n a multiple of 32), borrowed for the call only, or NULL:
+ * inputs that are all alike and independent. len: 4 or 8. 0, -EDOM (singular even when damped: all
+ * zero, or not finite) or -ENOMEM. Immutable. */
+int segfit_create(struct mem *m, const float *moments, uint32_t n, uint32_t len,
+                  struct segfit **ret, struct err *e) MUST_CHECK;
+void segfit_destroy(struct segfit *f); /* accepts NULL */
+
+/* A matrix as segments: w[row][s * len + j] ~ gain[row] * book[index[row][s]][j], book in steps. */
+struct segfit_mat {
+    const struct codebook *book; /* borrowed */
+    uint32_t n_out, n_in;
+    uint16_t *gain;  /* [n_out] fp16, not negative */
+    uint16_t *index; /* [n_out][n_in / len] */
+};
+
+/* Output errors, E|(w - q) x|^2 and E|w x|^2 summed over the rows. */
+struct segfit_error {
+    double error, output;
+};
+
+/* w[n_out][n_in], finite. gain and index are written; `rounds` of refit and descent after the first
+ * pass. Errors are in the damped moments, scaled to a mean energy of 1. 0 or -ENOMEM. */
+int segfit_run(const struct segfit *f, struct pool *pool, const struct kern_ops *ops,
+               const float *w, unsigned rounds, const struct segfit_mat *mat,
+               struct segfit_error *ret, struct err *e) MUST_CHECK;
+
+/* The weights that are best to aim at where the inputs x' seen now are not those, x, of the
+ * uncompressed model (GPTAQ, arXiv 2504.02692, with a share): w + share * d inv(A) puts the share
+ * of d x' right, for d[n_out][n] = E[(wanted - w x') x'^T], in the scale of the moments that f was
+ * made from. ret[n_out][n], not w or d. 0 or -ENOMEM. */
+int segfit_aim(const struct segfit *f, struct pool *pool, const float *w, const float *d,
+               float share, uint32_t n_out, float *ret, struct err *e) MUST_CHECK;
+
+/* ret[n_out][n_in]: what the matrix reads as. */
+void segfit_read(const struct segfit_mat *mat, float *ret);
+
+#endif
