@@ -243,7 +243,7 @@ static void print_ladder(const struct pack *p, const struct ladder *l) {
         const struct ladder_step *s = ladder_step_at(l, i);
         char name[32], step[32];
         snprintf(step, sizeof(step), "%s>%s", rung_name(s->from), rung_name(s->to));
-        printf("%8u  %-10s %-12s %14" PRIu64 " %10.4f\n", i + 1,
+        printf("%8u  %-10s %-12s %14" PRIu64 " %10.6f\n", i + 1,
                model_unit_name(pack_hparams(p), s->unit, name, sizeof(name)), step,
                ladder_bytes(l, i + 1), (double)s->cost);
     }
