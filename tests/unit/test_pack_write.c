@@ -2,6 +2,7 @@
  * calls, and every misuse refused before it reaches the file. */
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,53 @@ static void same_calls_give_the_same_bytes(void) {
     if (n == n2) CHECK_MEM(p, q, n);
     free(p);
     free(q);
+    tiny_source_fini(&s);
+}
+
+/* A look at what is written, before its scores are known, leaves no trace in the pack. */
+static void a_preview_changes_nothing(void) {
+    const char *dir = folder("preview");
+    struct tiny_opts o = tiny_defaults();
+    struct tiny_source s;
+    struct pack_writer *w;
+    struct err e = {0};
+    size_t n, n2;
+    struct pack *p = NULL;
+    struct pack_score_in no_such = {.key = "wrong", .v = NULL};
+    struct pack_meta meta = {
+        .source_sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        .source_name = "tiny.gguf",
+        .calibration = "none",
+        .scores = &no_such, /* it takes neither these nor ladders */
+        .n_scores = 1};
+    const char *a = in(dir, "a.ebb"), *b = in(dir, "b.ebb");
+    REQUIRE_OK(tiny_pack_write(&o, a, &e), &e);
+    tiny_source_init(&s, &o);
+    REQUIRE_OK(pack_writer_create(b, s.g, &s.h, &w, &e), &e);
+    CHECK_EQ(pack_writer_preview(w, &meta, &p, &e), -EINVAL);
+    CHECK(strstr(e.msg, "was not written") && !p);
+    REQUIRE_OK(tiny_pack_extents(w, &s, 1, &e), &e);
+    for (int round = 0; round < 2; round++) {
+        REQUIRE_OK(pack_writer_preview(w, &meta, &p, &e), &e);
+        CHECK_EQU(pack_n_ladders(p), 0);
+        CHECK(isnan(pack_score(p, "ebb.importance.jaccard", 0)));
+        for (size_t i = 0; i < pack_n_extents(p); i++) {
+            const struct pack_extent *x = pack_extent_at(p, i);
+            void *data = malloc(x->bytes);
+            REQUIRE_OK(pack_read_extent(p, x, data, &e), &e);
+            free(data);
+        }
+        pack_close(p);
+    }
+    CHECK(access(b, F_OK) < 0);
+    REQUIRE_OK(tiny_pack_finish(w, &s, &e), &e);
+    CHECK_EQ(pack_writer_preview(w, &meta, &p, &e), -EINVAL);
+    pack_writer_destroy(w);
+    uint8_t *x = slurp(a, &n), *y = slurp(b, &n2);
+    CHECK_EQU(n, n2);
+    if (n == n2) CHECK_MEM(x, y, n);
+    free(x);
+    free(y);
     tiny_source_fini(&s);
 }
 
@@ -505,6 +553,7 @@ static void bad_names_are_refused(void) {
 
 static const struct t_case cases[] = {
     {"same_calls_give_the_same_bytes", same_calls_give_the_same_bytes},
+    {"a_preview_changes_nothing", a_preview_changes_nothing},
     {"misuse_is_refused", misuse_is_refused},
     {"the_rung_swsc_is_said_late_or_early", the_rung_swsc_is_said_late_or_early},
     {"what_swsc_lacks_is_refused", what_swsc_lacks_is_refused},
