@@ -35,4 +35,8 @@ void gemm_tn_add(size_t m, size_t n, size_t k, const float *a, size_t lda, const
 void gemm_nt_pool(struct pool *p, size_t m, size_t n, size_t k, const float *a, size_t lda,
                   const float *b, size_t ldb, float *c, size_t ldc);
 
+/* As gemm_nn(), the rows cut into pieces of fixed height and shared out over the pool. */
+void gemm_nn_pool(struct pool *p, size_t m, size_t n, size_t k, const float *a, size_t lda,
+                  const float *b, size_t ldb, float *c, size_t ldc);
+
 #endif

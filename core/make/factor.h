@@ -1,0 +1,38 @@
+/* A matrix as planes in memory of its own, read at 4 or at 8 bits: a factor of a low-rank pair, a
+ * shared basis, or the centroids of whole channels. */
+#ifndef EBB_CORE_MAKE_FACTOR_H
+#define EBB_CORE_MAKE_FACTOR_H
+
+#include "core/defs.h"
+#include "core/make/planes.h"
+#include "kernels/planes.h"
+
+struct err;
+struct kern_ops;
+struct mem;
+struct tools;
+
+struct factor {
+    struct mem *mem; /* borrowed */
+    uint32_t n_out, n_in;
+    uint8_t bits;          /* 4: the high plane, 8: both */
+    uint8_t *data;         /* owned */
+    size_t bytes;          /* of data */
+    struct planes_dst dst; /* the arrays in it, each of the size that kernels/planes.h says */
+};
+
+/* w[n_out][n_in], n_in a multiple of 32. moments[n_in][n_in] of its inputs, or NULL: they are all
+ * alike; where they allow no error feedback, their diagonal alone counts. 0, -ENOTSUP (a weight
+ * that is not finite or beyond the planes' reach) or -ENOMEM. */
+int factor_quantise(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in, uint8_t bits,
+                    const float *moments, struct factor *ret, struct err *e) MUST_CHECK;
+void factor_fini(struct factor *f); /* accepts what is all zero */
+
+struct kern_planes factor_planes(const struct factor *f);
+/* As it reads: ret[n_out][n_in]. */
+void factor_read(const struct factor *f, const struct kern_ops *ops, float *ret);
+/* All of a row times `by`, of which what fp16 holds is taken; false, and nothing done, if that is
+ * out of its range. */
+bool factor_scale_row(struct factor *f, const struct kern_ops *ops, uint32_t row, float by);
+
+#endif
