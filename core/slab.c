@@ -7,9 +7,7 @@
 #include "core/err.h"
 #include "core/mem.h"
 
-int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, struct slab **ret,
-              struct err *e) {
-    int r;
+int slab_alloc(struct mem *m, const struct pack_extent *x, struct slab **ret, struct err *e) {
     struct slab *s = calloc(1, sizeof(*s));
     if (!s) return err_set(e, -ENOMEM, "%s: no memory for its slab", x->name);
     s->mem = m;
@@ -18,17 +16,26 @@ int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, 
     s->bytes = x->bytes;
     s->data = mem_alloc(m, MEM_SLAB, x->bytes);
     if (!s->data) {
-        r = err_set(e, -ENOMEM, "%s: no memory for its %llu bytes", x->name,
-                    (unsigned long long)x->bytes);
-        goto out;
+        slab_destroy(s);
+        return err_set(e, -ENOMEM, "%s: no memory for its %llu bytes", x->name,
+                       (unsigned long long)x->bytes);
     }
-    r = pack_read_extent(p, x, s->data, e);
-    if (r < 0) goto out;
     *ret = s;
-    s = NULL; /* passed to the caller */
-out:
-    slab_destroy(s);
-    return r;
+    return 0;
+}
+
+int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, struct slab **ret,
+              struct err *e) {
+    struct slab *s = NULL;
+    int r = slab_alloc(m, x, &s, e);
+    if (r < 0) return r;
+    r = pack_read_extent(p, x, s->data, e);
+    if (r < 0) {
+        slab_destroy(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
 }
 
 int slab_bind_swsc(struct slab *s, const struct model_hparams *h,

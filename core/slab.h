@@ -19,6 +19,10 @@ struct slab {
     struct slab *link;      /* the list of slabs that the store will free; NULL elsewhere */
 };
 
+/* A slab for the extent, which the caller fills before anyone else sees it. 0 or -ENOMEM. Thread:
+ * as below. */
+int slab_alloc(struct mem *m, const struct pack_extent *x, struct slab **ret,
+               struct err *e) MUST_CHECK;
 /* Allocates and fills by pack_read_extent(); `x` is one of the pack's. 0, -ENOMEM or that
  * function's errors. Blocks on the disk. Thread: I/O worker, or any before the daemon serves. */
 int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, struct slab **ret,
