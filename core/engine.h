@@ -17,6 +17,7 @@ struct kern_ops;
 struct kv;
 struct mem;
 struct pack;
+struct pages;
 struct plan;
 struct pool;
 
@@ -31,6 +32,9 @@ struct engine_opts {
      * says little of the weights. The number is how many rows' logits are made at a time; it costs
      * memory for as many. */
     uint32_t fine_rows;
+    /* Where engine_step() gets the units that a plan has at RUNG_PAGED; borrowed, and the engine is
+     * its only inference thread. NULL: such plans are refused. */
+    struct pages *pages;
 };
 
 struct engine_row {
@@ -56,15 +60,15 @@ struct mem *engine_mem(const struct engine *en); /* borrowed: where the engine's
 
 /* One step. 0, -EINVAL (too many rows, position beyond max_ctx or the KV's capacity, token out of
  * range, a plan of another model or with a unit that has no weights) or the error of reading an
- * untied embedding row; then no logits are valid, and positions from the first row's on are
- * undefined in the KVs. */
+ * untied embedding row or a paged unit, which the step waits for where it needs it; then no logits
+ * are valid, and positions from the first row's on are undefined in the KVs. */
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) MUST_CHECK;
 
 /* A step in parts, for who runs several plans that are alike up to some layer: x[n_rows][n_embd] is
  * the residual stream of the rows, the caller's. The three after each other, over all layers, give
  * what engine_step() gives, to the bit. Each looks only at the units of the plan that it runs, so
- * the others need not be bound. Errors as above.
+ * the others need not be bound; a paged unit is refused. Errors as above.
  *
  * engine_embed() writes x as it is before layer 0. engine_layers() takes x from before layer
  * `first` to before layer `last` (first <= last <= n_layers); it writes the keys and values of the

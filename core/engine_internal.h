@@ -22,6 +22,7 @@ struct engine {
     struct pool *pool;
     const struct kern_ops *ops;
     const struct pack *pack;
+    struct pages *pages; /* NULL: no unit may be paged */
     const struct model_hparams *hp;
     const struct swsc_form *forms; /* NULL: the pack has no rung swsc */
     struct model_core core;
@@ -52,6 +53,7 @@ struct engine {
 
     /* The step in force, written by the caller of pool_run() only. */
     const struct plan *plan;
+    const struct plan_unit *unit; /* whose weights are being used */
     const struct engine_row *rows;
     uint32_t n_rows;
     uint32_t n_head_rows;

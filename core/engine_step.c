@@ -16,6 +16,7 @@
 #include "core/ladder.h"
 #include "core/mem.h"
 #include "core/pack.h"
+#include "core/pages.h"
 #include "core/pool.h"
 #include "core/store.h"
 
@@ -50,13 +51,15 @@ static int check(const struct engine *en, const struct plan *plan, const struct 
     return 0;
 }
 
-/* Units [first, last) of the plan have weights that this engine has the scratch for. */
+/* Units [first, last) of the plan have weights that this engine has the scratch for, or are
+ * streamed. */
 static int check_units(const struct engine *en, const struct plan *plan, uint32_t first,
-                       uint32_t last, struct err *e) {
+                       uint32_t last, bool may_stream, struct err *e) {
     for (uint32_t u = first; u < last; u++) {
         const struct plan_unit *x = &plan->units[u];
         char name[16];
         if (x->rung <= RUNG_HIGH) continue;
+        if (x->rung == RUNG_PAGED && may_stream && en->pages) continue;
         if (x->rung == RUNG_SWSC && u < en->hp->n_layers && en->forms && x->forms) continue;
         return err_set(e, -EINVAL, "%s is at rung %s: it has no weights to compute with",
                        model_unit_name(en->hp, u, name, sizeof(name)), rung_name(x->rung));
@@ -77,8 +80,7 @@ static void rope_row(struct engine *en, uint32_t r) {
 /* Of a tied model: the embeddings are the head's rows. */
 static void embed_row(struct engine *en, uint32_t r) {
     const struct model_hparams *h = en->hp;
-    en->ops->row(&en->plan->units[h->n_layers].mats[MODEL_HEAD], en->rows[r].token,
-                 en->x + (size_t)r * h->n_embd);
+    en->ops->row(&en->unit->mats[MODEL_HEAD], en->rows[r].token, en->x + (size_t)r * h->n_embd);
 }
 
 /* Phase: the rows' rotations, and their embeddings if those are the head's rows. */
@@ -221,7 +223,7 @@ static void multiply_add(struct engine *en, const struct plan_unit *u, enum mode
 
 static void layer(struct engine *en) {
     const struct model_hparams *h = en->hp;
-    const struct plan_unit *u = &en->plan->units[en->layer];
+    const struct plan_unit *u = en->unit;
 
     run_rows(en, norm_attn_rows, en->n_rows);
     struct engine_mul qkv = {
@@ -258,17 +260,20 @@ static void head_run(struct engine *en, uint32_t i0, uint32_t i1, size_t ld) {
         .acts = &acts,
         .n_tok = i1 - i0,
         .n_mats = 1,
-        .mats = {mat_of(&en->plan->units[en->hp->n_layers], MODEL_HEAD,
-                        en->rows[en->head_rows[i0]].logits, ld)},
+        .mats = {mat_of(en->unit, MODEL_HEAD, en->rows[en->head_rows[i0]].logits, ld)},
     };
     engine_mul_run(&job);
 }
 
-static void head(struct engine *en) {
+/* Which rows want logits; false if none does. */
+static bool find_head_rows(struct engine *en) {
     en->n_head_rows = 0;
     for (uint32_t r = 0; r < en->n_rows; r++)
         if (en->rows[r].logits) en->head_rows[en->n_head_rows++] = r;
-    if (en->n_head_rows == 0) return;
+    return en->n_head_rows > 0;
+}
+
+static void head(struct engine *en) {
     run_rows(en, norm_head_rows, en->n_head_rows);
 
     /* The longest runs of buffers at equal distance. Distances are taken between addresses: the
@@ -299,11 +304,22 @@ static int read_embeddings(struct engine *en, struct err *e) {
     return 0;
 }
 
+/* The weights of a unit into en->unit: the plan's, or streamed ones, which are waited for. */
+static int take(struct engine *en, uint32_t unit, struct err *e) {
+    en->unit = &en->plan->units[unit];
+    return en->unit->rung == RUNG_PAGED ? pages_take(en->pages, unit, &en->unit, e) : 0;
+}
+
+static void give(struct engine *en, uint32_t unit) {
+    if (en->plan->units[unit].rung == RUNG_PAGED) pages_give(en->pages, unit);
+    en->unit = NULL;
+}
+
 /* Units [first, last) are run. */
 static int begin(struct engine *en, const struct plan *plan, const struct engine_row *rows,
-                 uint32_t n_rows, uint32_t first, uint32_t last, struct err *e) {
+                 uint32_t n_rows, uint32_t first, uint32_t last, bool may_stream, struct err *e) {
     int r = check(en, plan, rows, n_rows, e);
-    if (r == 0) r = check_units(en, plan, first, last, e);
+    if (r == 0) r = check_units(en, plan, first, last, may_stream, e);
     if (r < 0) return r;
     mem_forbid("engine step");
     en->plan = plan;
@@ -314,20 +330,46 @@ static int begin(struct engine *en, const struct plan *plan, const struct engine
 
 static void end(struct engine *en) {
     en->plan = NULL;
+    en->unit = NULL;
     en->rows = NULL;
     mem_permit();
 }
 
+/* The rows' rotations and embeddings. */
+static int start(struct engine *en, struct err *e) {
+    uint32_t head_unit = en->hp->n_layers;
+    int r = en->hp->is_tied ? take(en, head_unit, e) : read_embeddings(en, e);
+    if (r < 0) return r;
+    run_rows(en, start_rows, en->n_rows);
+    if (en->hp->is_tied) give(en, head_unit);
+    return 0;
+}
+
+static int run_layer(struct engine *en, struct err *e) {
+    int r = take(en, en->layer, e);
+    if (r < 0) return r;
+    layer(en);
+    give(en, en->layer);
+    return 0;
+}
+
+static int run_head(struct engine *en, struct err *e) {
+    if (!find_head_rows(en)) return 0;
+    int r = take(en, en->hp->n_layers, e);
+    if (r < 0) return r;
+    head(en);
+    give(en, en->hp->n_layers);
+    return 0;
+}
+
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) {
-    int r = begin(en, plan, rows, n_rows, 0, en->hp->n_layers + 1, e);
+    int r = begin(en, plan, rows, n_rows, 0, en->hp->n_layers + 1, /* may_stream= */ true, e);
     if (r < 0) return r;
-    if (!en->hp->is_tied) r = read_embeddings(en, e);
-    if (r == 0) {
-        run_rows(en, start_rows, n_rows);
-        for (en->layer = 0; en->layer < en->hp->n_layers; en->layer++) layer(en);
-        head(en);
-    }
+    if (en->pages) pages_begin(en->pages, plan);
+    r = start(en, e);
+    for (en->layer = 0; r == 0 && en->layer < en->hp->n_layers; en->layer++) r = run_layer(en, e);
+    if (r == 0) r = run_head(en, e);
     end(en);
     return r;
 }
@@ -339,8 +381,9 @@ static size_t x_bytes(const struct engine *en) {
 int engine_embed(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                  uint32_t n_rows, float *x, struct err *e) {
     int r = begin(en, plan, rows, n_rows, en->hp->n_layers,
-                  en->hp->n_layers + (en->hp->is_tied ? 1 : 0), e);
+                  en->hp->n_layers + (en->hp->is_tied ? 1 : 0), /* may_stream= */ false, e);
     if (r < 0) return r;
+    en->unit = &plan->units[en->hp->n_layers];
     if (en->hp->is_tied)
         run_rows(en, embed_rows, n_rows);
     else
@@ -353,22 +396,23 @@ int engine_embed(struct engine *en, const struct plan *plan, const struct engine
 int engine_layers(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                   uint32_t n_rows, uint32_t first, uint32_t last, float *x, struct err *e) {
     ASSERT(first <= last && last <= en->hp->n_layers);
-    int r = begin(en, plan, rows, n_rows, first, last, e);
+    int r = begin(en, plan, rows, n_rows, first, last, /* may_stream= */ false, e);
     if (r < 0) return r;
     memcpy(en->x, x, x_bytes(en));
     run_rows(en, rope_rows, n_rows);
-    for (en->layer = first; en->layer < last; en->layer++) layer(en);
+    for (en->layer = first; en->layer < last && r == 0; en->layer++) r = run_layer(en, e);
     memcpy(x, en->x, x_bytes(en));
     end(en);
-    return 0;
+    return r;
 }
 
 int engine_head(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, const float *x, struct err *e) {
-    int r = begin(en, plan, rows, n_rows, en->hp->n_layers, en->hp->n_layers + 1, e);
+    int r = begin(en, plan, rows, n_rows, en->hp->n_layers, en->hp->n_layers + 1,
+                  /* may_stream= */ false, e);
     if (r < 0) return r;
     memcpy(en->x, x, x_bytes(en));
-    head(en);
+    r = run_head(en, e);
     end(en);
-    return 0;
+    return r;
 }

@@ -5,12 +5,14 @@
  * activations cost; with activations and KV rounded as the engine does it bounds all else. */
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/engine.h"
 #include "core/err.h"
 #include "core/kv.h"
+#include "core/pages.h"
 #include "core/pool.h"
 #include "kernels/kernels.h"
 #include "tests/golden/swsc_draw.h"
@@ -195,11 +197,17 @@ static void rig_init(struct rig *r, enum toy_shape shape, unsigned n_threads, ui
     rig_make(r, shape, n_threads, max_rows, 0, 0);
 }
 
-static void rig_fini(struct rig *r) {
+/* With what it streamed through, or NULL. */
+static void rig_end(struct rig *r, struct pages *pages) {
     kv_destroy(r->kv);
     engine_destroy(r->en);
+    pages_destroy(pages);
     pool_destroy(r->pool);
     toy_fini(&r->toy);
+}
+
+static void rig_fini(struct rig *r) {
+    rig_end(r, NULL);
 }
 
 static uint32_t token_at(const struct rig *r, uint32_t stream, uint32_t pos) {
@@ -457,18 +465,157 @@ static void creation_fails_cleanly(void) {
     CHECK_EQU(engine_max_rows(r.en), 4);
     CHECK(engine_hparams(r.en) == &r.toy.pack.hp);
     CHECK(engine_mem(r.en) == r.toy.mem);
-    static const struct engine_opts bad[] = {
-        {0, 16, 0}, {ENGINE_MAX_ROWS + 1, 16, 0}, {4, 0, 0}, {4, MODEL_MAX_CTX + 1, 0}};
+    static const struct engine_opts bad[] = {{.max_rows = 0, .max_ctx = 16},
+                                             {.max_rows = ENGINE_MAX_ROWS + 1, .max_ctx = 16},
+                                             {.max_rows = 4, .max_ctx = 0},
+                                             {.max_rows = 4, .max_ctx = MODEL_MAX_CTX + 1}};
     for (int i = 0; i < 4; i++)
         CHECK_EQ(engine_create(r.toy.mem, r.pool, &ops, &r.toy.pack, r.toy.core, &bad[i], &en, &e),
                  -EINVAL);
     mem_fail_at(r.toy.mem, 1, false);
     CHECK_EQ(engine_create(r.toy.mem, r.pool, &ops, &r.toy.pack, r.toy.core,
-                           &(struct engine_opts){4, 16, 4}, &en, &e),
+                           &(struct engine_opts){.max_rows = 4, .max_ctx = 16, .fine_rows = 4}, &en,
+                           &e),
              -ENOMEM);
     CHECK(en == NULL);
     engine_destroy(NULL);
     rig_fini(&r);
+}
+
+/* ---- streaming ---- */
+
+/* The disk: reading a unit is copying the planes of `from` into the slab. A form is not copied, as
+ * its slab is the test's of pages. */
+struct toy_disk {
+    const struct plan *from;
+    uint32_t fails; /* this unit; UINT32_MAX: none */
+};
+
+enum { DISK_SLAB_BYTES = 1 << 20 };
+
+static const void *put(uint8_t *slab, size_t *at, const void *p, size_t n) {
+    uint8_t *to = slab + *at;
+    REQUIRE(*at + n <= DISK_SLAB_BYTES);
+    memcpy(to, p, n);
+    *at += (n + 63) / 64 * 64;
+    return to;
+}
+
+static int disk_load(void *ud, uint32_t unit, void *slab, struct reader_watch *w, struct page *ret,
+                     struct err *e) {
+    const struct toy_disk *d = ud;
+    size_t at = 0;
+    (void)w;
+    if (unit == d->fails) return err_set(e, -EIO, "the disk is broken");
+    ret->unit = d->from->units[unit];
+    for (int m = 0; m < MODEL_MAT_COUNT; m++) {
+        struct kern_planes *x = &ret->unit.mats[m];
+        if (ret->unit.rung == RUNG_SWSC || !x->high) continue;
+        size_t tiles = planes_row_tiles(x->n_out), groups = tiles * (x->n_in / PLANE_GROUP);
+        x->rows = put(slab, &at, x->rows, tiles * PLANE_ROW_BYTES);
+        x->groups = put(slab, &at, x->groups, groups * PLANE_SCALE_BYTES);
+        x->high = put(slab, &at, x->high, groups * PLANE_TILE_BYTES);
+        x->low = NULL;
+    }
+    return 0;
+}
+
+static void *disk_serve(void *ud) {
+    pages_serve(ud);
+    return NULL;
+}
+
+/* Units that are streamed give the bits of resident ones, whichever they are, the tied head too;
+ * and a step without one fails and hurts no later one. */
+static void streamed_units_give_the_same_bits(void) {
+    static logits_t want, got;
+    enum { TOKENS = 14 };
+    struct err e = {0};
+    for (unsigned i = 0; i < 2 * TOY_SHAPE_COUNT; i++) {
+        struct rig r;
+        rig_init(&r, (enum toy_shape)(i % TOY_SHAPE_COUNT), 2, 8);
+        const struct plan *from = i < TOY_SHAPE_COUNT ? r.toy.high : r.toy.rungs;
+        struct toy_disk disk = {.from = from, .fails = UINT32_MAX};
+        uint32_t n = from->n_units;
+        struct pages_opts po = {.n_units = n,
+                                .is_tied = r.toy.pack.hp.is_tied,
+                                .slab_bytes = DISK_SLAB_BYTES,
+                                .timeout_us = 60000000,
+                                .load = disk_load,
+                                .ud = &disk};
+        struct pages *pages;
+        pthread_t worker;
+        REQUIRE_OK(pages_create(r.toy.mem, &po, &pages, &e), &e);
+        REQUIRE(pthread_create(&worker, NULL, disk_serve, pages) == 0);
+        size_t bytes = sizeof(*from) + n * sizeof(from->units[0]);
+        struct plan *plan = malloc(bytes);
+        REQUIRE(plan);
+        feed(&r, from, TOKENS, 3, want);
+
+        struct engine_opts eo = {.max_rows = 8, .max_ctx = MAX_TOKENS, .pages = pages};
+        engine_destroy(r.en);
+        REQUIRE_OK(engine_create(r.toy.mem, r.pool, &ops, &r.toy.pack, r.toy.core, &eo, &r.en, &e),
+                   &e);
+        for (unsigned mask = 1; mask < 1u << n; mask++) {
+            memcpy(plan, from, bytes);
+            plan->epoch = 100 + mask;
+            for (uint32_t u = 0; u < n; u++)
+                if (mask & 1u << u && from->units[u].rung != RUNG_FULL)
+                    plan->units[u] = (struct plan_unit){.rung = RUNG_PAGED};
+            memset(got, 0, sizeof(got));
+            feed(&r, plan, TOKENS, mask % 5 + 1, got);
+            for (uint32_t p = 0; p < TOKENS; p++)
+                CHECK_MEM(got[p], want[p], r.toy.pack.hp.n_vocab * sizeof(float));
+            float x[MAX_WIDTH] = {0};
+            struct engine_row row = {r.kv, 0, 1, got[0]};
+            if (plan->units[0].rung != RUNG_PAGED) continue;
+            CHECK_EQ(engine_layers(r.en, plan, &row, 1, 0, 1, x, &e), -EINVAL);
+        }
+        pages_stop(pages);
+        pthread_join(worker, NULL);
+        struct engine_row row = {r.kv, 0, 1, got[0]};
+        if (plan->units[0].rung == RUNG_PAGED)
+            CHECK_EQ(engine_step(r.en, plan, &row, 1, &e), -ECANCELED);
+        CHECK_EQ(engine_step(r.en, from, &row, 1, &e), 0);
+        free(plan);
+        rig_end(&r, pages);
+    }
+}
+
+static void a_unit_that_cannot_be_read_fails_the_step(void) {
+    static logits_t want, got;
+    struct err e = {0};
+    struct rig r;
+    rig_init(&r, TOY_PLAIN, 2, 8);
+    struct toy_disk disk = {.from = r.toy.high, .fails = 1};
+    struct pages_opts po = {.n_units = 4,
+                            .is_tied = true,
+                            .slab_bytes = DISK_SLAB_BYTES,
+                            .timeout_us = 60000000,
+                            .load = disk_load,
+                            .ud = &disk};
+    struct pages *pages;
+    pthread_t worker;
+    REQUIRE_OK(pages_create(r.toy.mem, &po, &pages, &e), &e);
+    REQUIRE(pthread_create(&worker, NULL, disk_serve, pages) == 0);
+    feed(&r, r.toy.high, 6, 3, want);
+    struct engine_opts eo = {.max_rows = 8, .max_ctx = MAX_TOKENS, .pages = pages};
+    engine_destroy(r.en);
+    REQUIRE_OK(engine_create(r.toy.mem, r.pool, &ops, &r.toy.pack, r.toy.core, &eo, &r.en, &e), &e);
+    struct plan_unit kept = r.toy.high->units[1];
+    r.toy.high->units[1] = (struct plan_unit){.rung = RUNG_PAGED};
+    struct engine_row row = {r.kv, 0, token_at(&r, 0, 0), got[0]};
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(engine_step(r.en, r.toy.high, &row, 1, &e), -EIO);
+        CHECK_STR(e.msg, "the disk is broken");
+    }
+    r.toy.high->units[1] = kept;
+    r.toy.high->epoch++;
+    feed(&r, r.toy.high, 6, 3, got); /* resident units go on */
+    CHECK_MEM(got[5], want[5], sizeof(got[5]));
+    pages_stop(pages);
+    pthread_join(worker, NULL);
+    rig_end(&r, pages);
 }
 
 /* With the rests of the activations only the cache's fp16 is between the engine and the reference
@@ -562,6 +709,8 @@ static const struct t_case cases[] = {
     {"same_bits_for_any_chunk_and_threads", same_bits_for_any_chunk_and_threads},
     {"batched_streams_are_as_alone", batched_streams_are_as_alone},
     {"a_swap_keeps_what_was_cached", a_swap_keeps_what_was_cached},
+    {"streamed_units_give_the_same_bits", streamed_units_give_the_same_bits},
+    {"a_unit_that_cannot_be_read_fails_the_step", a_unit_that_cannot_be_read_fails_the_step},
     {"bad_steps_are_refused", bad_steps_are_refused},
     {"creation_fails_cleanly", creation_fails_cleanly},
 };
