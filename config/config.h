@@ -45,6 +45,10 @@ struct config {
     uint64_t memory_hold_us;       /* memory.hold: quiet time before growing, 30s */
     uint64_t memory_step_us;       /* memory.step: between two steps up, 1s */
 
+    bool paging_is_enabled;     /* paging.enabled, on */
+    uint64_t paging_timeout_us; /* paging.timeout: a step's wait without a byte, 10s */
+    uint64_t paging_rate_bytes; /* paging.rate_limit: bytes a second, 0 = none */
+
     char sense_root[CONFIG_MAX_STR]; /* sense.root: folder that holds proc/ and sys/, "/" */
     uint64_t sense_interval_us;      /* sense.interval, 100ms */
     uint64_t sense_stale_us;         /* sense.stale: how long an old reading is believed, 5s */

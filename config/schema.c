@@ -28,6 +28,7 @@ static const struct schema_section sections[] = {
     {"serve", "Requests: how many at once, how large, how long."},
     {"precision", "How precision falls and rises."},
     {"memory", "How much memory the daemon may use."},
+    {"paging", "Reading of layers from disk in each step, when memory holds them no more."},
     {"sense", "Where and how often the system's state is read."},
     {"log", "What is written to the log."},
 };
@@ -89,6 +90,13 @@ static const struct schema_key keys[] = {
     {"memory.step", SCHEMA_TIME, true, false, AT(memory_step_us), 0, DAY, "1s",
      "Time between two steps up"},
 
+    {"paging.enabled", SCHEMA_SWITCH, false, false, AT(paging_is_enabled), 0, 1, "on",
+     "Whether layers may go to disk; off, requests get 503 where it would begin"},
+    {"paging.timeout", SCHEMA_TIME, true, false, AT(paging_timeout_us), 100 * MS, 20 * SEC, "10s",
+     "Time without a byte from the disk after which requests that wait for it fail"},
+    {"paging.rate_limit", SCHEMA_BYTES, true, false, AT(paging_rate_bytes), 0, 1024 * TIB, "0B",
+     "Most bytes a second read from disk, which leaves the rest to others; 0 is no limit"},
+
     {"sense.root", SCHEMA_PATH, false, false, AT(sense_root), 1, CONFIG_MAX_STR - 1, "/",
      "Folder that holds proc/ and sys/; another one than / serves tests and demonstrations"},
     {"sense.interval", SCHEMA_TIME, true, false, AT(sense_interval_us), 10 * MS, MIN1, "100ms",
@@ -105,6 +113,7 @@ static_assert(ARRAY_LEN(keys) <= SCHEMA_MAX_KEYS, "the parser keeps one mark a k
 static_assert(ARRAY_LEN(sections) <= SCHEMA_MAX_SECTIONS, "the parser keeps one mark a section");
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug"};
+static const char *const switches[] = {"off", "on"};
 static_assert(ARRAY_LEN(log_levels) == LOG_DEBUG + 1, "a name for each level");
 
 size_t schema_n_keys(void) {
@@ -188,6 +197,14 @@ static int parse_number(const struct schema_key *k, const char *text, size_t n, 
         }
         return err_set(e, -EINVAL, "'%s' is none of error, warn, info, debug",
                        value_shown(text, n, shown, sizeof(shown)));
+    case SCHEMA_SWITCH:
+        for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
+            if (!text_is(text, n, switches[i])) continue;
+            *ret = i;
+            return 0;
+        }
+        return err_set(e, -EINVAL, "'%s' is neither on nor off",
+                       value_shown(text, n, shown, sizeof(shown)));
     }
     ASSERT(false);
 }
@@ -219,6 +236,7 @@ int schema_set(const struct schema_key *k, const char *text, size_t n, struct co
     case SCHEMA_BYTES:
     case SCHEMA_TIME: memcpy(field, &v, sizeof(v)); break;
     case SCHEMA_LOG_LEVEL: c->log_level = (enum log_level)v; break;
+    case SCHEMA_SWITCH: memcpy(field, &(bool){v != 0}, sizeof(bool)); break;
     }
     return 0;
 }
@@ -227,6 +245,7 @@ static uint64_t get_number(const struct schema_key *k, const struct config *c) {
     const char *field = (const char *)c + k->offset;
     uint32_t v32;
     uint64_t v64;
+    bool is_on;
     switch (k->type) {
     case SCHEMA_PATH:
     case SCHEMA_NAME: break;
@@ -235,6 +254,7 @@ static uint64_t get_number(const struct schema_key *k, const struct config *c) {
     case SCHEMA_BYTES:
     case SCHEMA_TIME: memcpy(&v64, field, sizeof(v64)); return v64;
     case SCHEMA_LOG_LEVEL: return (uint64_t)c->log_level;
+    case SCHEMA_SWITCH: memcpy(&is_on, field, sizeof(is_on)); return is_on;
     }
     ASSERT(false);
 }
@@ -248,6 +268,7 @@ static void format_number(const struct schema_key *k, uint64_t v, char *buf) {
     case SCHEMA_BYTES: value_format_bytes(v, buf); break;
     case SCHEMA_TIME: value_format_time(v, buf); break;
     case SCHEMA_LOG_LEVEL: snprintf(buf, VALUE_MAX_TEXT, "%s", log_levels[v]); break;
+    case SCHEMA_SWITCH: snprintf(buf, VALUE_MAX_TEXT, "%s", switches[v]); break;
     }
 }
 
@@ -278,6 +299,7 @@ void schema_range(const struct schema_key *k, char *buf) {
     case SCHEMA_PATH: snprintf(buf, SCHEMA_MAX_VALUE, "at most %" PRIu64 " bytes", k->max); return;
     case SCHEMA_NAME: snprintf(buf, SCHEMA_MAX_VALUE, "a name"); return;
     case SCHEMA_LOG_LEVEL: snprintf(buf, SCHEMA_MAX_VALUE, "error, warn, info, debug"); return;
+    case SCHEMA_SWITCH: snprintf(buf, SCHEMA_MAX_VALUE, "on, off"); return;
     case SCHEMA_COUNT:
     case SCHEMA_MODE:
     case SCHEMA_BYTES:
@@ -304,6 +326,7 @@ void schema_copy(const struct schema_key *k, const struct config *from, struct c
     case SCHEMA_BYTES:
     case SCHEMA_TIME: n = sizeof(uint64_t); break;
     case SCHEMA_LOG_LEVEL: n = sizeof(enum log_level); break;
+    case SCHEMA_SWITCH: n = sizeof(bool); break;
     }
     memcpy((char *)to + k->offset, (const char *)from + k->offset, n);
 }

@@ -9,8 +9,9 @@
 #include "core/cpu.h"
 #include "core/ladder.h"
 #include "core/mem.h"
-#include "core/pager.h"
+#include "core/pages.h"
 #include "core/pool.h"
+#include "core/reader.h"
 #include "core/store.h"
 #include "daemon/api_body.h"
 #include "daemon/buf.h"
@@ -121,6 +122,18 @@ static void put_requests(struct buf *b, const struct server *s) {
                m->accepted, m->completed, m->refused, m->cancelled, m->failed);
 }
 
+static void put_paging(struct buf *b, const struct server *s) {
+    struct pages_stats st;
+    paging_stats(s, &st);
+    buf_printf(b,
+               "\"paging\":{\"state\":\"%s\",\"units\":%u,\"bytes_per_token\":%" PRIu64
+               ",\"reads\":%" PRIu64 ",\"failed_reads\":%" PRIu64 ",\"read_bytes\":%" PRIu64
+               ",\"waits\":%" PRIu64 ",\"wait_s\":%.3f,\"direct\":%s}",
+               paging_state(s), s->paging.n_units, s->paging.pass_bytes, st.n_reads,
+               st.n_failed_reads, st.n_bytes, st.n_waits, (double)st.wait_us / 1e6,
+               reader_is_direct(s->model.reader) ? "true" : "false");
+}
+
 static uint64_t weight_bytes(const struct server *s) {
     return mem_bytes(s->model.mem, MEM_SLAB);
 }
@@ -143,6 +156,8 @@ void api_info_status(struct server *s, struct conn *c) {
                weight_bytes(s), mem_bytes(m->mem, MEM_KV), mem_bytes(m->mem, MEM_SCRATCH),
                rss_bytes());
     put_units(&b, s);
+    buf_str(&b, ",");
+    put_paging(&b, s);
     buf_printf(&b, ",\"duty\":100,\"threads\":%u,\"kernels\":\"%s\",", pool_threads(m->pool),
                cpu_ops_name(m->ops));
     put_memory(&b, s);
@@ -245,6 +260,46 @@ void api_info_limit(struct server *s, struct conn *c, const char *body, size_t n
 
 /* ---- metrics ---- */
 
+/* Weights held, by the rung their unit is computed at; what is streamed is held by nobody. */
+static void put_rungs(struct buf *b, const struct server *s) {
+    uint64_t bytes[RUNG_COUNT] = {0};
+    for (uint32_t u = 0; u < s->model.n_units; u++) {
+        enum rung r = store_next_rung(s->model.store, u);
+        bytes[r] += pack_unit_bytes(s->model.pack, u, r);
+    }
+    buf_str(b, "# HELP ebb_bytes Weights resident, by rung.\n# TYPE ebb_bytes gauge\n");
+    for (unsigned r = 0; r < RUNG_COUNT; r++)
+        buf_printf(b, "ebb_bytes{rung=\"%s\"} %" PRIu64 "\n", rung_name((enum rung)r), bytes[r]);
+}
+
+static void put_paging_metrics(struct buf *b, const struct server *s) {
+    struct pages_stats st;
+    paging_stats(s, &st);
+    const struct {
+        const char *name, *type, *help;
+        double v;
+    } all[] = {
+        {"ebb_paged_units", "gauge", "Units that are read from disk in each step.",
+         s->paging.n_units},
+        {"ebb_paged_bytes_per_token", "gauge", "Bytes a step reads from disk.",
+         (double)s->paging.pass_bytes},
+        {"ebb_paging_failing", "gauge", "1 if the last steps could not read what they needed.",
+         st.is_failing},
+        {"ebb_pages_read_total", "counter", "Paged units read.", (double)st.n_reads},
+        {"ebb_pages_read_failed_total", "counter", "Reads of paged units that failed.",
+         (double)st.n_failed_reads},
+        {"ebb_pages_read_bytes_total", "counter", "Bytes of paged units read.", (double)st.n_bytes},
+        {"ebb_pages_failed_steps_total", "counter", "Steps that failed for want of a paged unit.",
+         (double)st.n_failed_takes},
+        {"ebb_pages_waits_total", "counter", "Times that a step had to wait for the disk.",
+         (double)st.n_waits},
+        {"ebb_pages_wait_seconds_total", "counter", "Time that steps waited for the disk.",
+         (double)st.wait_us / 1e6},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        metrics_put(b, all[i].name, all[i].type, all[i].help, "", all[i].v);
+}
+
 static void put_gauges(struct server *s, struct buf *b) {
     const struct server_model *m = &s->model;
     const struct server_swap *w = &s->swap;
@@ -296,6 +351,8 @@ void api_info_metrics(struct server *s, struct conn *c) {
              cpu_ops_name(s->model.ops));
     metrics_put(&b, "ebb_build_info", "gauge", "The program.", labels, 1);
     put_gauges(s, &b);
+    put_rungs(&b, s);
+    put_paging_metrics(&b, s);
     metrics_put_counters(&b, &s->metrics);
     if (b.failed)
         conn_abort(c);

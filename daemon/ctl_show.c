@@ -40,10 +40,14 @@ static int print_json(const cJSON *tree) {
     return CTL_OK;
 }
 
+static bool is_bytes(const char *key) {
+    return ends_with(key, "_bytes") || strncmp(key, "bytes_", 6) == 0;
+}
+
 /* One value on its line; the key's ending tells the unit. */
 static void print_value(const char *key, const cJSON *v) {
     char buf[32];
-    if (cJSON_IsNumber(v) && ends_with(key, "_bytes")) {
+    if (cJSON_IsNumber(v) && is_bytes(key)) {
         fputs(ctl_bytes(v->valuedouble, buf), stdout);
     } else if (cJSON_IsNumber(v) && ends_with(key, "_mc")) {
         printf("%.1f C", v->valuedouble / 1000);

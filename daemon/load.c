@@ -30,6 +30,23 @@ static void list_ladders(const struct pack *p, char *ret, size_t cap) {
     }
 }
 
+/* With paging switched off the ladder ends where it would begin. */
+static int cut_ladder(struct server *s, struct err *e) {
+    struct server_model *m = &s->model;
+    uint32_t n = 0, all = ladder_n_steps(m->ladder);
+    if (s->config.paging_is_enabled) return 0;
+    while (n < all && ladder_step_at(m->ladder, n)->to != RUNG_PAGED) n++;
+    if (n == all) return 0;
+    struct ladder_step *steps = calloc((size_t)n + 1, sizeof(*steps));
+    if (!steps) return err_set(e, -ENOMEM, "no memory to start");
+    for (uint32_t i = 0; i < n; i++) steps[i] = *ladder_step_at(m->ladder, i);
+    int r = ladder_create(ladder_name(m->ladder), m->n_units, ladder_bytes(m->ladder, 0), steps, n,
+                          &m->cut, e);
+    if (r == 0) m->ladder = m->cut;
+    free(steps);
+    return r;
+}
+
 static int open_pack(struct server *s, struct err *e) {
     struct server_model *m = &s->model;
     struct stat st;
@@ -51,6 +68,8 @@ static int open_pack(struct server *s, struct err *e) {
         return err_set(e, -ENOENT, "the pack has no ladder '%s' (precision.ladder); it has: %s",
                        s->config.precision_ladder, names);
     }
+    r = cut_ladder(s, e);
+    if (r < 0) return r;
     for (uint32_t u = 0; u < m->n_units; u++) {
         bool is_head = u + 1 == m->n_units;
         for (unsigned mat = is_head ? MODEL_HEAD : MODEL_Q;
@@ -98,7 +117,10 @@ static int open_engine(struct server *s, const char *cpu, struct err *e) {
     if (r == 0) r = cpu_ops_create(cpu, &m->ops, e);
     if (r == 0) r = pool_create(s->config.serve_threads, &m->pool, e);
     if (r < 0) return r;
+    r = paging_create(s, e);
+    if (r < 0) return r;
     struct engine_opts eo = {
+        .pages = m->pages,
         .max_rows = MAX(s->config.serve_prompt_chunk, s->config.serve_slots),
         .max_ctx = m->n_ctx,
     };
@@ -169,6 +191,7 @@ static void on_read(void *ud, const struct pack_extent *x, struct slab *slab, co
     s->loading.n_reading--;
     if (server_state(s) != SERVER_LOADING) {
         slab_destroy(slab);
+        server_check_ended(s);
         return;
     }
     if (!slab) {
@@ -186,19 +209,20 @@ static void on_read(void *ud, const struct pack_extent *x, struct slab *slab, co
 }
 
 static bool wants(const struct server *s, uint32_t unit) {
-    return !s->loading.is_low ||
-           ladder_rung(s->model.ladder, s->loading.position, unit) == RUNG_FULL;
+    enum rung r = ladder_rung(s->model.ladder, s->loading.position, unit);
+    return pager_rung_parts(r) >> s->loading.part & 1;
 }
 
 /* High planes first: a unit's low plane has its place beside one. */
 static void next_reads(struct server *s) {
     struct server_loading *l = &s->loading;
-    while (l->n_reading < IOWORK_MAX_READS && l->unit < s->model.n_units) {
+    const struct server_model *m = &s->model;
+    struct iowork *w; /* what is being loaded is never cancelled */
+    while (l->n_reading < IOWORK_MAX_READS && l->unit < m->n_units) {
         uint32_t unit = l->unit++;
         if (!wants(s, unit)) continue;
-        const struct pack_extent *x = pack_find(s->model.pack, l->is_low ? PACK_LOW : PACK_HIGH,
-                                                unit);
-        int r = x ? iowork_read(&s->loop, s->model.mem, s->model.pack, x, on_read, s) : -EBADMSG;
+        const struct pack_extent *x = pack_find(m->pack, swap_pack_part(l->part), unit);
+        int r = x ? iowork_read(&s->loop, m->mem, m->reader, x, on_read, s, &w) : -EBADMSG;
         if (r < 0) {
             log_event(s->log, LOG_ERROR, "%s: unit %u cannot be read: %s", s->config.model_path,
                       unit, x ? uv_strerror(r) : "it has no extent");
@@ -208,13 +232,13 @@ static void next_reads(struct server *s) {
         l->n_reading++;
     }
     if (l->n_reading > 0) return;
-    if (!l->is_low) {
-        l->is_low = true;
+    if (++l->part < PAGER_PARTS) {
         l->unit = 0;
         next_reads(s);
         return;
     }
-    store_publish(s->model.store, l->position);
+    store_publish(m->store, l->position);
+    paging_published(s);
     server_ready(s);
 }
 
@@ -228,12 +252,14 @@ void load_close(struct server *s) {
     swap_destroy(s);
     batch_destroy(m->batch);
     engine_destroy(m->engine);
+    paging_destroy(s);
     store_destroy(m->store);
     pool_destroy(m->pool);
     cpu_ops_destroy(m->ops);
     slab_destroy(m->books);
     slab_destroy(m->core);
     tok_destroy(m->tok);
+    ladder_destroy(m->cut);
     pack_close(m->pack);
     mem_destroy(m->mem);
     *m = (struct server_model){0};

@@ -96,10 +96,10 @@ void metrics_put_counters(struct buf *b, const struct metrics *m) {
         {"ebb_generated_tokens_total", "Tokens generated.", (double)m->generated_tokens},
         {"ebb_prompt_seconds_total", "Time in prompt steps.", m->prompt_seconds},
         {"ebb_decode_seconds_total", "Time in decode steps.", m->decode_seconds},
-        {"ebb_read_total", "Low planes read back.", (double)m->reads},
-        {"ebb_read_failed_total", "Reads of low planes that failed.", (double)m->reads_failed},
-        {"ebb_read_bytes_total", "Bytes of low planes read back.", (double)m->bytes_read},
-        {"ebb_dropped_bytes_total", "Bytes of low planes dropped.", (double)m->bytes_dropped},
+        {"ebb_read_total", "Extents read back to memory.", (double)m->reads},
+        {"ebb_read_failed_total", "Such reads that failed.", (double)m->reads_failed},
+        {"ebb_read_bytes_total", "Bytes read back to memory.", (double)m->bytes_read},
+        {"ebb_dropped_bytes_total", "Bytes of weights dropped.", (double)m->bytes_dropped},
     };
     put_answers(b, m);
     for (size_t i = 0; i < ARRAY_LEN(counters); i++)
@@ -121,6 +121,6 @@ void metrics_put_counters(struct buf *b, const struct metrics *m) {
     put_histogram(b, "ebb_time_to_first_token_seconds", "Arrival to the first token.",
                   &m->first_token_seconds);
     put_histogram(b, "ebb_swap_duration_seconds",
-                  "From the reading to the bytes returned, or to the plane in use.",
+                  "From the reading to the bytes returned, or to the read bytes in use.",
                   &m->swap_seconds);
 }

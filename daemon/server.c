@@ -91,11 +91,20 @@ static void close_listeners(struct server *s) {
     for (size_t i = 0; i < ARRAY_LEN(s->sockets); i++) listen_close(&s->sockets[i]);
 }
 
-/* The inference thread has ended, or must be left behind: nothing wakes the loop any more. */
+/* The other threads have ended, or must be left behind: nothing wakes the loop any more. */
 static void close_rest(struct server *s) {
     call_drain_all(s);
     if (!uv_is_closing((uv_handle_t *)&s->wake)) uv_close((uv_handle_t *)&s->wake, NULL);
     if (!uv_is_closing((uv_handle_t *)&s->tick)) uv_close((uv_handle_t *)&s->tick, NULL);
+}
+
+static bool has_ended(const struct server *s) {
+    return (!s->infer || infer_has_ended(s->infer)) && !s->paging.is_serving &&
+           s->swap.n_reading == 0 && s->loading.n_reading == 0;
+}
+
+void server_check_ended(struct server *s) {
+    if (server_state(s) == SERVER_STOPPING && has_ended(s)) close_rest(s);
 }
 
 static void stop(struct server *s) {
@@ -108,8 +117,10 @@ static void stop(struct server *s) {
     for (size_t i = 0; i < ARRAY_LEN(s->signals); i++)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
     jobs_stop(s->jobs);
+    paging_stop(s);
+    swap_stop(s);
     s->stop_until_us = server_now_us() + STOP_US;
-    if (!s->infer) close_rest(s);
+    server_check_ended(s);
 }
 
 static void drain(struct server *s) {
@@ -169,6 +180,7 @@ static void reload(struct server *s) {
         config_take_reloadable(&s->config, &next);
         log_set_level(s->log, s->config.log_level);
         uv_timer_set_repeat(&s->tick, tick_ms(s));
+        paging_set(s);
         s->metrics.reloads_ok++;
         log_event(s->log, LOG_INFO, "reloaded %s", s->config_path);
         server_put_status(s, status, sizeof(status));
@@ -198,7 +210,8 @@ static void on_signal(uv_signal_t *h, int signum) {
 
 static void check_progress(struct server *s, uint64_t now) {
     if (s->infer && now - s->stuck_checked_us >= STUCK_US) {
-        bool is_stuck = jobs_is_stuck(s->jobs);
+        /* A step may wait long for a slow disk. Both are asked: each remembers what it saw. */
+        bool is_paging = paging_has_progress(s), is_stuck = jobs_is_stuck(s->jobs) && !is_paging;
         s->stuck_checked_us = now;
         if (is_stuck != s->is_stuck)
             log_event(s->log, is_stuck ? LOG_ERROR : LOG_WARN, "the inference thread %s",
@@ -231,6 +244,7 @@ static void on_tick(uv_timer_t *t) {
             swap_sense(s);
         }
         swap_step(s);
+        paging_look(s);
         call_tick(s);
         if (now - s->pinged_us >= PING_US) {
             s->pinged_us = now;
@@ -241,8 +255,12 @@ static void on_tick(uv_timer_t *t) {
         break;
     case SERVER_STOPPING:
         if (now < s->stop_until_us) return;
-        log_event(s->log, LOG_ERROR, "the inference thread does not end; leaving it behind");
+        log_event(s->log, LOG_ERROR, "%s does not end; leaving it behind",
+                  !s->infer || infer_has_ended(s->infer) ? "a read from disk"
+                                                         : "the inference thread");
+        s->is_left_behind = true;
         close_rest(s);
+        uv_stop(&s->loop); /* it would wait for a read */
         return;
     }
     check_progress(s, now);
@@ -252,8 +270,9 @@ static void on_tick(uv_timer_t *t) {
 static void on_wake(uv_async_t *h) {
     struct server *s = h->data;
     if (s->swap.pager) swap_adopted(s);
+    paging_look(s);
     call_drain_all(s);
-    if (server_state(s) == SERVER_STOPPING && s->infer && infer_has_ended(s->infer)) close_rest(s);
+    server_check_ended(s);
 }
 
 /* Thread: inference. */
@@ -413,7 +432,7 @@ enum server_fail server_run(struct server *s) {
 
 bool server_destroy(struct server *s) {
     if (!s) return true;
-    if (s->infer && !infer_has_ended(s->infer)) return false;
+    if (s->is_left_behind) return false;
     infer_join(s->infer);
     ASSERT(call_n(s) == 0);
     jobs_destroy(s->jobs);

@@ -13,6 +13,7 @@
 #include "core/fsm.h"
 #include "core/gov.h"
 #include "core/pack.h"
+#include "core/pager.h"
 #include "daemon/iowork.h"
 #include "daemon/listen.h"
 #include "daemon/metrics.h"
@@ -29,8 +30,10 @@ struct http_request;
 struct infer;
 struct jobs;
 struct kern_ops;
-struct pager;
+struct pages;
+struct pages_stats;
 struct pool;
+struct reader;
 struct slab;
 struct store;
 
@@ -45,7 +48,8 @@ struct server_model {
     bool has_chat;
     char chat_missing[320]; /* why there is none */
     const struct model_hparams *h;
-    const struct ladder *ladder;
+    const struct ladder *ladder; /* that is walked: the pack's, or `cut` */
+    struct ladder *cut;          /* the pack's without its paged steps, or NULL */
     struct kern_ops *ops;
     struct slab *core;
     struct slab *books; /* NULL: the pack has none */
@@ -53,6 +57,8 @@ struct server_model {
     struct engine *engine;
     struct batch *batch;
     struct store *store;
+    struct reader *reader;
+    struct pages *pages; /* NULL: no unit of the ladder is ever streamed */
     uint32_t n_units;
     uint32_t n_ctx;     /* positions a request may use */
     uint64_t n_weights; /* in matrices */
@@ -64,7 +70,7 @@ struct server_model {
 /* load.c, while LOADING. */
 struct server_loading {
     uint32_t position;
-    bool is_low;   /* second half: low planes */
+    unsigned part; /* enum pager_part: one after the other */
     uint32_t unit; /* next to read */
     unsigned n_reading;
     uint64_t started_us;
@@ -81,7 +87,12 @@ struct server_change {
     uint64_t epoch; /* of the plan that completes it */
 };
 
-/* swap.c. */
+/* swap.c; by enum pager_part. */
+struct swap_unit {
+    struct slab *arrived[PAGER_PARTS]; /* read, not yet in a plan */
+    struct iowork *reads[PAGER_PARTS]; /* under way; borrowed */
+};
+
 struct server_swap {
     struct pager *pager;
     struct gov_state gov;
@@ -90,12 +101,25 @@ struct server_swap {
     bool has_reading;
     bool is_fresh; /* no decision has been made on it yet */
     uint64_t operator_limit_bytes;
-    uint64_t wanted_bytes; /* KV that waits for room */
-    struct slab **arrived; /* [n_units]: low planes read, not yet published */
+    uint64_t wanted_bytes;   /* KV that waits for room */
+    struct swap_unit *units; /* [n_units] */
     unsigned n_reading;
+    bool is_failing; /* the last read did */
     struct server_change down;
     uint64_t up_since_us; /* when the step up now under way was decided; 0 = none */
     bool is_stepping;
+};
+
+/* paging.c. */
+struct server_paging {
+    uv_work_t work;
+    bool is_serving; /* the worker runs */
+    bool is_stopped;
+    bool is_failing;       /* as last told */
+    bool is_indirect_told; /* that the file system has no direct reads */
+    unsigned n_units;      /* streamed under the newest plan */
+    uint64_t pass_bytes;   /* that a step reads under it */
+    uint64_t seen_bytes;   /* of paging_has_progress() */
 };
 
 /* call.c. */
@@ -132,6 +156,7 @@ struct server {
     struct server_model model;
     struct server_loading loading;
     struct server_swap swap;
+    struct server_paging paging;
     struct server_calls calls;
 
     uint64_t drain_until_us;
@@ -140,6 +165,7 @@ struct server {
     uint64_t sensed_us;
     bool wants_reload;
     bool is_stuck;
+    bool is_left_behind; /* a thread that does not end, when the process does */
     uint64_t stuck_checked_us;
     uint64_t pinged_us;
     unsigned n_closing; /* handles whose close callback is to come */
@@ -152,6 +178,8 @@ const char *server_state_name(const struct server *s); /* "loading", "ready", "s
 void server_ready(struct server *s);
 /* The daemon cannot go on: to STOPPING at once. */
 void server_give_up(struct server *s, enum server_fail why);
+/* While STOPPING: a thread has ended that the end waits for. */
+void server_check_ended(struct server *s);
 /* A generation request has ended: a drain may be over. */
 void server_check_drained(struct server *s);
 /* STATUS= for the service manager. */
@@ -171,10 +199,23 @@ void swap_sense(struct server *s);   /* a new reading */
 void swap_step(struct server *s);    /* decide and act on the newest reading */
 void swap_adopted(struct server *s); /* the inference thread may have adopted a plan */
 void swap_set_limit(struct server *s, uint64_t bytes);
+void swap_stop(struct server *s); /* reads under way end early */
 uint32_t swap_position(const struct server *s);
+enum pack_part swap_pack_part(unsigned part); /* of an enum pager_part */
 /* Room for `bytes` of KV: 1 now, 0 later, -ENOSPC never (not even at the lowest position). */
 int swap_room(struct server *s, uint64_t bytes);
 void swap_room_taken(struct server *s); /* or not wanted any more */
+
+/* paging.c */
+int paging_create(struct server *s, struct err *e) MUST_CHECK;
+void paging_destroy(struct server *s);
+void paging_set(struct server *s);          /* after a reload */
+void paging_published(struct server *s);    /* the next plan: starts the worker if it is needed */
+void paging_look(struct server *s);         /* now and then: tells what has changed */
+void paging_stop(struct server *s);         /* the worker ends, and steps that wait for it fail */
+bool paging_has_progress(struct server *s); /* bytes have come since the last call */
+void paging_stats(const struct server *s, struct pages_stats *ret);
+const char *paging_state(const struct server *s); /* "off", "idle", "streaming", "failing" */
 
 /* call.c */
 void call_start(struct server *s, struct conn *c, bool is_chat, char *body, size_t n);

@@ -8,7 +8,6 @@
 
 #include "core/ladder.h"
 #include "core/mem.h"
-#include "core/pager.h"
 #include "core/slab.h"
 #include "core/store.h"
 #include "daemon/buf.h"
@@ -29,17 +28,43 @@ void swap_settings(const struct server *s, struct gov_settings *ret) {
     };
 }
 
+static const enum pack_part pack_parts[PAGER_PARTS] = {
+    [PAGER_HIGH] = PACK_HIGH, [PAGER_LOW] = PACK_LOW, [PAGER_SWSC] = PACK_SWSC};
+
+enum pack_part swap_pack_part(unsigned part) {
+    return pack_parts[part];
+}
+
+static enum pager_part pager_part_of(enum pack_part part) {
+    unsigned k = 0;
+    while (k < PAGER_PARTS && pack_parts[k] != part) k++;
+    ASSERT(k < PAGER_PARTS);
+    return (enum pager_part)k;
+}
+
 int swap_create(struct server *s, uint32_t position, struct err *e) {
-    s->swap.arrived = calloc(s->model.n_units, sizeof(s->swap.arrived[0]));
-    if (!s->swap.arrived) return err_set(e, -ENOMEM, "no memory to start");
-    return pager_create(s->model.ladder, position, IOWORK_MAX_READS, &s->swap.pager, e);
+    const struct server_model *m = &s->model;
+    struct pager_unit *sizes = calloc(m->n_units, sizeof(*sizes));
+    s->swap.units = calloc(m->n_units, sizeof(s->swap.units[0]));
+    if (!sizes || !s->swap.units) {
+        free(sizes);
+        return err_set(e, -ENOMEM, "no memory to start");
+    }
+    for (uint32_t u = 0; u < m->n_units; u++)
+        for (unsigned k = 0; k < PAGER_PARTS; k++) {
+            const struct pack_extent *x = pack_find(m->pack, pack_parts[k], u);
+            sizes[u].bytes[k] = x ? x->bytes : 0;
+        }
+    int r = pager_create(m->ladder, sizes, position, IOWORK_MAX_READS, &s->swap.pager, e);
+    free(sizes);
+    return r;
 }
 
 void swap_destroy(struct server *s) {
-    for (uint32_t u = 0; s->swap.arrived && u < s->model.n_units; u++)
-        slab_destroy(s->swap.arrived[u]);
-    free(s->swap.arrived);
-    s->swap.arrived = NULL;
+    for (uint32_t u = 0; s->swap.units && u < s->model.n_units; u++)
+        for (unsigned k = 0; k < PAGER_PARTS; k++) slab_destroy(s->swap.units[u].arrived[k]);
+    free(s->swap.units);
+    s->swap.units = NULL;
     pager_destroy(s->swap.pager);
     s->swap.pager = NULL;
 }
@@ -109,112 +134,141 @@ static void tell(struct server *s, const struct server_change *c, bool is_down) 
 
 /* ---- acting ---- */
 
-static void publish(struct server *s, uint32_t position) {
-    store_publish(s->model.store, position);
+/* Position and plan, or only the plan: an extent that the position holds has come or given way. */
+static void publish(struct server *s, const struct pager_action *a, uint64_t started_us) {
+    struct server_swap *w = &s->swap;
+    store_publish(s->model.store, a->position);
+    paging_published(s);
     jobs_kick(s->jobs); /* adopts at once if it sleeps, after the step if not */
+
+    struct server_change c = {
+        .from = a->position_from,
+        .to = a->position,
+        .bytes = a->bytes,
+        .reason = w->out.reason,
+        .reading_bytes = w->reading.mem_available_bytes,
+        .limit_bytes = w->out.budget_bytes,
+        .started_us = started_us,
+    };
+    if (a->position > a->position_from) {
+        if (w->down.is_pending) {
+            c.from = w->down.from;
+            c.started_us = w->down.started_us;
+            c.bytes += w->down.bytes;
+        }
+        c.is_pending = true;
+        c.epoch = store_published_epoch(s->model.store);
+        w->down = c;
+    } else if (a->position < a->position_from) {
+        if (c.reason == GOV_STEADY) c.reason = GOV_ROOM;
+        if (w->up_since_us) c.started_us = w->up_since_us;
+        w->up_since_us = 0;
+        tell(s, &c, /* is_down= */ false);
+    } else {
+        s->metrics.bytes_read += a->bytes;
+        log_event(s->log, LOG_DEBUG, "position %" PRIu32 ": %.1f MiB read, %u units are streamed",
+                  a->position, (double)a->bytes / 1048576, s->paging.n_units);
+    }
 }
 
-static void drop(struct server *s, const struct pager_action *a, uint64_t started_us) {
-    for (uint32_t i = a->position_from; i < a->position; i++)
-        store_drop(s->model.store, ladder_step_at(s->model.ladder, i)->unit, PACK_LOW);
-    publish(s, a->position);
-    struct server_change *c = &s->swap.down;
-    if (!c->is_pending)
-        *c = (struct server_change){
-            .is_pending = true, .from = a->position_from, .started_us = started_us};
-    c->to = a->position;
-    c->bytes += a->bytes;
-    c->reason = s->swap.out.reason;
-    c->reading_bytes = s->swap.reading.mem_available_bytes;
-    c->limit_bytes = s->swap.out.budget_bytes;
-    c->epoch = store_published_epoch(s->model.store);
+/* One line when reads begin to fail, and one when they work again. */
+static void look_at_read(struct server *s, bool has_failed, const struct err *e) {
+    struct server_swap *w = &s->swap;
+    s->metrics.reads++;
+    if (has_failed) s->metrics.reads_failed++;
+    if (has_failed && !w->is_failing)
+        log_event(s->log, LOG_ERROR,
+                  "%s: %s; precision stays where it is, and the read is tried again",
+                  s->config.model_path, e->msg);
+    if (!has_failed && w->is_failing)
+        log_event(s->log, LOG_WARN, "%s: reads work again", s->config.model_path);
+    w->is_failing = has_failed;
 }
 
 static void on_read(void *ud, const struct pack_extent *x, struct slab *slab, const struct err *e) {
     struct server *s = ud;
-    s->swap.n_reading--;
+    struct server_swap *w = &s->swap;
+    enum pager_part part = pager_part_of(x->part);
+    w->n_reading--;
+    w->units[x->unit].reads[part] = NULL;
     if (server_state(s) == SERVER_STOPPING) {
         slab_destroy(slab);
+        server_check_ended(s);
         return;
     }
-    s->metrics.reads++;
-    if (!slab) {
-        s->metrics.reads_failed++;
-        log_event(s->log, LOG_ERROR, "%s: %s; it stays at the lower precision",
-                  s->config.model_path, e->msg);
-    }
-    if (pager_read_done(s->swap.pager, x->unit, slab != NULL))
-        s->swap.arrived[x->unit] = slab;
+    enum pager_end end = slab                    ? PAGER_READ_OK
+                         : e->code == -ECANCELED ? PAGER_READ_CANCELLED
+                                                 : PAGER_READ_FAILED;
+    if (end != PAGER_READ_CANCELLED) look_at_read(s, end == PAGER_READ_FAILED, e);
+    if (pager_read_done(w->pager, x->unit, part, end, server_now_us()))
+        w->units[x->unit].arrived[part] = slab;
     else
         slab_destroy(slab);
     swap_step(s);
 }
 
-static void start_read(struct server *s, uint32_t unit) {
-    const struct pack_extent *x = pack_find(s->model.pack, PACK_LOW, unit);
+static void start_read(struct server *s, const struct pager_action *a) {
+    const struct server_model *m = &s->model;
+    const struct pack_extent *x = pack_find(m->pack, pack_parts[a->part], a->unit);
     ASSERT(x);
-    int r = iowork_read(&s->loop, s->model.mem, s->model.pack, x, on_read, s);
+    int r = iowork_read(&s->loop, m->mem, m->reader, x, on_read, s,
+                        &s->swap.units[a->unit].reads[a->part]);
     if (r < 0) {
-        log_event(s->log, LOG_ERROR, "%s: cannot start reading: %s", x->name, uv_strerror(r));
-        ignore_result(pager_read_done(s->swap.pager, unit, false)); /* nothing to keep */
+        struct err e = {0};
+        err_set(&e, r, "%s: cannot start reading: %s", x->name, uv_strerror(r));
+        look_at_read(s, /* has_failed= */ true, &e);
+        /* Nothing to keep. */
+        ignore_result(
+            pager_read_done(s->swap.pager, a->unit, a->part, PAGER_READ_FAILED, server_now_us()));
         return;
     }
     s->swap.n_reading++;
 }
 
-static void publish_arrived(struct server *s, const struct pager_action *a) {
+static void add(struct server *s, const struct pager_action *a) {
     struct err e = {0};
-    struct slab *slab = s->swap.arrived[a->unit];
-    s->swap.arrived[a->unit] = NULL;
+    struct slab **place = &s->swap.units[a->unit].arrived[a->part], *slab = *place;
+    *place = NULL;
     ASSERT(slab);
-    uint64_t bytes = slab->bytes;
-    if (store_add(s->model.store, slab, &e) < 0) {
-        /* The checksum held, so the pack was written wrong: the unit stays at `high` in fact, and
-         * the position says otherwise until the next drop. */
-        log_event(s->log, LOG_ERROR, "unit %" PRIu32 ": %s", a->unit, e.msg);
-        slab_destroy(slab);
-    }
-    publish(s, a->position);
-    struct server_change c = {
-        .from = a->position_from,
-        .to = a->position,
-        .bytes = bytes,
-        .reason = s->swap.out.reason == GOV_STEADY ? GOV_ROOM : s->swap.out.reason,
-        .reading_bytes = s->swap.reading.mem_available_bytes,
-        .limit_bytes = s->swap.out.budget_bytes,
-        .started_us = s->swap.up_since_us ? s->swap.up_since_us : server_now_us(),
-    };
-    s->swap.up_since_us = 0;
-    tell(s, &c, /* is_down= */ false);
+    if (store_add(s->model.store, slab, &e) == 0) return;
+    /* The checksum held, so the pack was written wrong: the unit stays at a lower rung in fact, and
+     * the position says otherwise until the next drop. */
+    log_event(s->log, LOG_ERROR, "unit %" PRIu32 ": %s", a->unit, e.msg);
+    slab_destroy(slab);
 }
 
 /* Takes actions until there is none; true if a plan was published. */
 static bool act(struct server *s, uint64_t started_us) {
+    struct server_swap *w = &s->swap;
     bool has_published = false;
     for (;;) {
-        struct pager_action a = pager_next(s->swap.pager);
+        struct pager_action a = pager_next(w->pager, started_us);
         switch (a.verb) {
         case PAGER_NONE: return has_published;
-        case PAGER_DROP:
-            drop(s, &a, started_us);
+        case PAGER_DROP: store_drop(s->model.store, a.unit, pack_parts[a.part]); break;
+        case PAGER_ADD: add(s, &a); break;
+        case PAGER_PUBLISH:
+            publish(s, &a, started_us);
             has_published = true;
             break;
         case PAGER_DISCARD:
-            slab_destroy(s->swap.arrived[a.unit]);
-            s->swap.arrived[a.unit] = NULL;
+            slab_destroy(w->units[a.unit].arrived[a.part]);
+            w->units[a.unit].arrived[a.part] = NULL;
             break;
         case PAGER_READ:
-            if (!s->swap.up_since_us) s->swap.up_since_us = started_us;
-            start_read(s, a.unit);
+            if (!w->up_since_us && pager_target(w->pager) < a.position) w->up_since_us = started_us;
+            start_read(s, &a);
             break;
-        case PAGER_PUBLISH:
-            publish_arrived(s, &a);
-            has_published = true;
-            break;
+        case PAGER_CANCEL: iowork_cancel(w->units[a.unit].reads[a.part]); break;
         }
-        pager_set_retired(s->swap.pager,
-                          store_bytes(s->model.store) - store_next_bytes(s->model.store));
+        pager_set_retired(w->pager, store_bytes(s->model.store) - store_next_bytes(s->model.store));
     }
+}
+
+void swap_stop(struct server *s) {
+    for (uint32_t u = 0; s->swap.units && u < s->model.n_units; u++)
+        for (unsigned k = 0; k < PAGER_PARTS; k++)
+            if (s->swap.units[u].reads[k]) iowork_cancel(s->swap.units[u].reads[k]);
 }
 
 void swap_step(struct server *s) {

@@ -165,7 +165,7 @@ int tiny_pack_finish(struct pack_writer *w, const struct tiny_source *s, struct 
         .scores = &scores,
         .n_scores = 1,
         .ladders = ladders,
-        .n_ladders = s->has_swsc ? 2 : 1};
+        .n_ladders = 2};
     int r = pack_writer_finish(w, &meta, e);
     free(steps);
     free(score);

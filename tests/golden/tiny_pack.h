@@ -31,9 +31,9 @@ uint8_t *tiny_pack_extent(const struct tiny_source *s, enum pack_part part, uint
 /* Says that there is the rung swsc, if so, and writes every extent. 0 or the writer's error. */
 int tiny_pack_extents(struct pack_writer *w, const struct tiny_source *s, uint64_t seed,
                       struct err *e);
-/* The writer's last step, with one score and one ladder "jaccard" that takes the units in order,
- * full to high. With the rung swsc there is a second one, "deep", that goes on with the layers in
- * order from high to swsc, then with all units to paged. */
+/* The writer's last step, with one score and two ladders: "jaccard" takes the units in order, full
+ * to high; "deep" goes on with the layers in order from high to swsc, if there is that rung, then
+ * with all units to paged. */
 int tiny_pack_finish(struct pack_writer *w, const struct tiny_source *s, struct err *e);
 
 /* All of it. 0 or the writer's error. */

@@ -70,6 +70,17 @@ def drawn_pack(variant=0):
         [maker, path, "--embd", "256", "--ff", "512", "--ctx", "8192", "--swsc", str(variant)], check=True))
 
 
+def deep_pack(swsc=None):
+    """A drawn pack of six layers whose ladder "deep" ends with everything paged; `swsc`: a variant
+    of its forms, or None for a pack of planes alone."""
+    maker = program("tiny_model")
+    options = [] if swsc is None else ["--swsc", str(swsc)]
+    name = "deep.ebb" if swsc is None else "deep-%d.ebb" % swsc
+    return cached(name, [maker], lambda path: subprocess.run(
+        [maker, path, "--layers", "6", "--embd", "256", "--ff", "1024", "--ctx", "8192"] + options,
+        check=True))
+
+
 def slow_pack():
     """A model of a few million weights: a token takes long enough to do something meanwhile."""
     gguf = tiny_gguf("slow", "--layers", "6", "--embd", "256", "--ff", "1024")

@@ -110,7 +110,7 @@ static void reads_what_was_written(void) {
         CHECK_STR(pack_extent_at(p, untied ? 4 : 3)->name, "unit.head.high");
         const struct ladder *l = pack_ladder(p, "jaccard");
         REQUIRE(l);
-        CHECK(pack_n_ladders(p) == 1 && pack_ladder_at(p, 0) == l && !pack_ladder(p, "kl"));
+        CHECK(pack_n_ladders(p) == 2 && pack_ladder_at(p, 0) == l && !pack_ladder(p, "kl"));
         uint64_t full = pack_unit_bytes(p, 0, RUNG_FULL) + pack_unit_bytes(p, 1, RUNG_FULL);
         uint64_t high = pack_unit_bytes(p, 0, RUNG_HIGH) + pack_unit_bytes(p, 1, RUNG_HIGH);
         CHECK_EQU(ladder_bytes(l, 0), full);
