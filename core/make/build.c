@@ -22,6 +22,7 @@
 #include "core/make/planes.h"
 #include "core/make/resume.h"
 #include "core/make/source.h"
+#include "core/make/third.h"
 #include "core/make/tools.h"
 #include "core/mem.h"
 #include "core/pack.h"
@@ -53,8 +54,14 @@ struct build {
     size_t n_fields;
     uint32_t n_resumed; /* layers */
     struct score_result scored;
+    struct swsc_form forms[MODEL_LAYER_MATS];
+    struct third_result third;
     char sha256[SHA256_DIGEST_STRING_LENGTH];
 };
+
+static bool has_swsc(const struct build *b) {
+    return !b->o->is_fast && !b->o->is_without_swsc;
+}
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -256,20 +263,21 @@ static int build_embd(struct build *b, struct err *e) {
 
 /* What the header tells of the units. */
 struct told {
-    float *lsaq, *full, *high; /* owned by lsaq: [n_units] each */
-    uint32_t *fallback;        /* owned: [n_units] */
+    float *lsaq, *full, *high, *swsc; /* owned by lsaq: [n_units] each */
+    uint32_t *fallback;               /* owned: [n_units] */
     struct distortion losses;
-    struct pack_score_in scores[DISTORTION_SCORES + 2];
+    struct pack_score_in scores[DISTORTION_SCORES + 3];
 };
 
 static int told_init(struct told *t, const struct build *b, const struct importance *im,
                      struct err *e) {
     uint32_t n_units = model_n_units(b->h);
-    t->lsaq = calloc(3 * (size_t)n_units, sizeof(*t->lsaq));
+    t->lsaq = calloc(4 * (size_t)n_units, sizeof(*t->lsaq));
     t->fallback = calloc(n_units, sizeof(*t->fallback));
     if (!t->lsaq || !t->fallback) return err_set(e, -ENOMEM, "no memory for the units' scores");
     t->full = t->lsaq + n_units;
     t->high = t->full + n_units;
+    t->swsc = t->high + n_units;
     importance_lsaq(im, t->lsaq);
     for (uint32_t u = 0; u < n_units; u++) {
         const struct planes_stats *s = &b->units[u].stats;
@@ -320,6 +328,11 @@ static int finish(struct build *b, struct told *t, struct err *e) {
     if (!b->o->is_fast) { /* without the full moments the errors are not known */
         t->scores[meta.n_scores++] = (struct pack_score_in){"ebb.distortion.full.error", t->full};
         t->scores[meta.n_scores++] = (struct pack_score_in){"ebb.distortion.high.error", t->high};
+    }
+    if (has_swsc(b)) {
+        memcpy(t->swsc, b->third.error, b->h->n_layers * sizeof(float));
+        t->swsc[b->h->n_layers] = NAN; /* the head keeps to its planes */
+        t->scores[meta.n_scores++] = (struct pack_score_in){"ebb.distortion.swsc.error", t->swsc};
     }
     meta.ladders = t->losses.ladders;
     meta.n_ladders = DISTORTION_LADDERS;
@@ -373,13 +386,22 @@ static void set_fields(struct build *b) {
               o->is_mixed ? ",self" : "");
     set_field(b, "--windows", "%" PRIu32, b->text_opts.n_windows);
     set_field(b, "--fast", "%s", o->is_fast ? "on" : "off");
+    set_field(b, "--no-swsc", "%s", o->is_without_swsc ? "on" : "off");
     set_field(b, "the kind of CPU", "%s, %s", b->t->ops.name, gemm_cpu_name());
     set_field(b, "the calibration text's hash", "%016" PRIx64, b->text.file_xxh3);
+}
+
+/* Tells the writer of the third rung before anything is written: then nothing need move. */
+static int announce_swsc(struct build *b, struct err *e) {
+    if (!has_swsc(b)) return 0;
+    third_forms(b->h, b->forms);
+    return pack_writer_swsc(b->writer, b->forms, e);
 }
 
 static int start_anew(struct build *b, struct err *e) {
     int r = pack_writer_create(b->o->out, b->gguf, b->h, &b->writer, e);
     if (r == 0) r = resume_clear(b->o->out, e);
+    if (r == 0) r = announce_swsc(b, e);
     return r;
 }
 
@@ -389,6 +411,7 @@ static int take_up(struct build *b, struct err *e) {
     int r = resume_open(b->o->out, &b->resume, e);
     if (r == 0) r = resume_check(b->resume, b->fields, b->n_fields, e);
     if (r == 0) r = pack_writer_resume(b->o->out, b->gguf, b->h, &b->writer, e);
+    if (r == 0) r = announce_swsc(b, e);
     if (r != -ENOENT) return r;
     resume_close(b->resume);
     b->resume = NULL;
@@ -481,6 +504,8 @@ static int build_units(struct build *b, struct err *e) {
     /* What is measured last needs memory more than the hidden states do. */
     calib_destroy(b->calib);
     b->calib = NULL;
+    if (r == 0 && has_swsc(b))
+        r = third_run(b->t, b->source, &b->text.text, b->forms, b->writer, &b->third, e);
     if (r == 0) r = finish(b, &told, e);
     told_fini(&told);
     return r;
@@ -505,6 +530,11 @@ static void report(const struct build *b, struct build_report *ret) {
         ret->full_bytes += pack_unit_layout(b->h, u, PACK_LOW, layout);
     }
     ret->full_bytes += ret->high_bytes;
+    if (!has_swsc(b)) return;
+    ret->n_fitted = b->third.n_windows;
+    ret->swsc_bytes = b->h->n_layers * pack_swsc_bytes(b->h, b->forms) +
+                      pack_books_bytes(b->h, b->forms);
+    ret->n_layer_weights = ret->n_weights - b->units[b->h->n_layers].stats.n_weights;
 }
 
 static void set_text_opts(struct build *b) {

@@ -1,7 +1,8 @@
 /* GGUF in, pack out: reads the source, calibrates, quantises unit by unit, writes.
  *
  * Layers are done in order, each as soon as all windows went through it, and written at once; the
- * head last, in blocks of rows. Then what is written is scored by the engine that will serve it
+ * head last, in blocks of rows. Then the third rung, which goes through the layers once more
+ * (third.h). Then what is written is scored by the engine that will serve it
  * (distortion.h), a part of the same text being what it is scored on. In memory at a time: the
  * windows' hidden states, one layer as floats, its moments and its planes. The same source, text
  * and options give the same bytes on one kind of CPU, whatever the thread count, interrupted or
@@ -35,10 +36,11 @@ enum {
 struct build_opts {
     const char *source;
     const char *out;
-    const char *calib; /* a text, or NULL: the model writes one itself */
-    bool is_mixed;     /* with a text: half of the windows are of it, half the model's own */
-    bool is_fast;      /* clip search only, on few windows */
-    bool is_resumed;   /* go on where a killed build of the same pack was; from the start if none */
+    const char *calib;    /* a text, or NULL: the model writes one itself */
+    bool is_mixed;        /* with a text: half of the windows are of it, half the model's own */
+    bool is_fast;         /* clip search only, on few windows */
+    bool is_without_swsc; /* leave out the third rung, as is_fast does, too */
+    bool is_resumed; /* go on where a killed build of the same pack was; from the start if none */
     uint32_t n_windows;   /* 1 .. TEXT_MAX_WINDOWS (2 .. if mixed); 0: the default */
     uint32_t save_layers; /* layers between two saves; 0: by the model's width */
 };
@@ -50,6 +52,9 @@ struct build_report {
     uint32_t n_resumed;            /* layers that an interrupted build had done */
     uint64_t n_weights, n_clipped; /* clipped: the low plane does not reach them */
     uint64_t full_bytes, high_bytes;
+    /* The layers at the rung swsc, books included, on n_fitted windows; 0 without it. */
+    uint64_t swsc_bytes, n_layer_weights;
+    uint32_t n_fitted;
     /* Per unit: the matrices that got no error feedback as their inputs' moments are singular, as
      * pack_fallback(). Nothing in a fast build, which never tries. */
     uint32_t n_fallbacks, fallback[MODEL_MAX_LAYERS + 1];

@@ -37,6 +37,11 @@ static void print_report(const struct build_opts *o, const struct build_report *
            8.0 * (double)r->full_bytes / n);
     printf("  high         %.1f MB, %.2f bits a weight\n", (double)r->high_bytes / 1e6,
            8.0 * (double)r->high_bytes / n);
+    if (r->swsc_bytes > 0)
+        printf("  swsc         %.1f MB of layers, %.2f bits a weight, fitted on %" PRIu32
+               " windows\n",
+               (double)r->swsc_bytes / 1e6,
+               8.0 * (double)r->swsc_bytes / (double)r->n_layer_weights, r->n_fitted);
     printf("  method       %s\n", o->is_fast ? "fast: clip search only" : "error feedback");
     printf("  calibration  %u windows of %u tokens, %u by the model itself\n", r->n_windows,
            r->window, r->n_own);
@@ -97,6 +102,7 @@ int cmd_build(const struct cmd_env *env, int argc, char **argv) {
         {.what = "SRC.gguf", .kind = CMD_TEXT, .ret = &o.source},
         {.name = "--output", .letter = 'o', .kind = CMD_TEXT, .ret = &o.out},
         {.name = "--calib", .kind = CMD_TEXT, .ret = &calib},
+        {.name = "--no-swsc", .kind = CMD_FLAG, .ret = &o.is_without_swsc},
         {.name = "--fast", .kind = CMD_FLAG, .ret = &o.is_fast},
         {.name = "--resume", .kind = CMD_FLAG, .ret = &o.is_resumed},
         {.name = "--windows",

@@ -17,7 +17,7 @@
 struct err;
 struct resume;
 
-enum { RESUME_MAX_FIELDS = 8, RESUME_MAX_VALUE = 300 };
+enum { RESUME_MAX_FIELDS = 10, RESUME_MAX_VALUE = 300 };
 
 /* "--windows", "96" */
 struct resume_field {

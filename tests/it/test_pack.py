@@ -39,7 +39,7 @@ def text(name="text.txt", n=6000, seed=1):
 def pack():
     path = at("tiny.ebb")
     if not os.path.exists(path):
-        r = run("build", model(), "-o", path, "--calib", text(), "--windows", "2")
+        r = run("build", model(), "-o", path, "--calib", text(), "--windows", "2", "--no-swsc")
         check_eq(r.returncode, 0, r.stderr)
     return path
 
@@ -220,6 +220,31 @@ def rung_swsc():
     check(books < low["bytes"] < high["bytes"], d)
     check(b"all swsc" in run(*args, "--rung", "swsc").stdout)
     expect(69, "the pack has no rung swsc", "eval", pack(), "--text", text(), "--rung", "swsc")
+
+
+@test
+def third_rung():
+    """What build makes of it: segments for every layer, in all ladders below the high planes."""
+    path = at("third.ebb")
+    r = run("build", model(), "-o", path, "--calib", text(), "--windows", "2")
+    check_eq(r.returncode, 0, r.stderr)
+    check(b"bits a weight, fitted on 2 windows" in r.stdout, r.stdout)
+    check_eq(run("verify", path).returncode, 0)
+    d = json.loads(run("inspect", path, "--json").stdout)
+    check_eq([(f["base"], f["rank"]) for f in d["swsc"]["forms"]], [("segments", 0)] * 7)
+    for u in d["units"][:3]:
+        high, swsc = u["rungs"]["high"], u["rungs"]["swsc"]
+        check(0 < swsc["bytes"] < high["bytes"] and swsc["kl"] > high["kl"], u)
+        check(high["error"] < swsc["error"] < 0.2, u)
+    check("swsc" not in d["units"][3]["rungs"], d["units"][3])
+    for steps in d["ladders"].values():
+        check_eq(sorted(s["unit"] for s in steps if s["to"] == "swsc"), ["layer 0", "layer 1", "layer 2"])
+    r = run("eval", path, "--text", text(), "--source", model(), "--windows", "1", "--json", "--rung", "swsc,high")
+    low, high = json.loads(r.stdout)["positions"]
+    check(low["bytes"] < high["bytes"] and low["kl"] > high["kl"] > 0, (low, high))
+    fast = run("build", model(), "-o", at("fast-only.ebb"), "--calib", text(), "--fast")
+    check_eq(fast.returncode, 0, fast.stderr)
+    check(json.loads(run("inspect", at("fast-only.ebb"), "--json").stdout).get("swsc") is None)
 
 
 @test

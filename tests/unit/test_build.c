@@ -168,7 +168,8 @@ static void check_resumed(struct build_opts o, const struct killer *k, size_t n,
 }
 
 static const char packing[] = "calibrating and packing", head[] = "packing the head",
-                  writing[] = "writing a text", scoring[] = "scoring full>high";
+                  writing[] = "writing a text", scoring[] = "scoring full>high",
+                  books[] = "making code books", fitting[] = "fitting below four bits";
 
 static void test_resume(void) {
     struct build_opts o = text_opts();
@@ -177,6 +178,9 @@ static void test_resume(void) {
     check_resumed(o, (struct killer[]){{packing, 2}}, 1, 2);
     check_resumed(o, (struct killer[]){{packing, 3}}, 1, 3);
     check_resumed(o, (struct killer[]){{head, 1}}, 1, 3);
+    check_resumed(o, (struct killer[]){{books, 4}}, 1, 3);
+    check_resumed(o, (struct killer[]){{fitting, 2}}, 1, 3);
+    check_resumed(o, (struct killer[]){{fitting, 3}, {books, 7}, {fitting, 1}}, 3, 3);
     check_resumed(o, (struct killer[]){{scoring, 1}}, 1, 3);
     check_resumed(o, (struct killer[]){{scoring, 10}, {scoring, 20}}, 2, 3);
     check_resumed(o, (struct killer[]){{packing, 1}, {packing, 2}, {head, 1}, {scoring, 5}}, 4, 3);
@@ -242,6 +246,9 @@ static void test_resume_mismatch(void) {
     other = o;
     other.is_fast = true;
     check_refused(&other, -EINVAL, "--fast was 'off'");
+    other = o;
+    other.is_without_swsc = true;
+    check_refused(&other, -EINVAL, "--no-swsc was 'off'");
     write_calib(4);
     check_refused(&o, -EINVAL, "the calibration text's hash");
     write_calib(3);
@@ -456,6 +463,40 @@ static void test_fast(void) {
     pack_close(p);
 }
 
+static void test_swsc(void) {
+    struct build_opts o = text_opts();
+    struct build_report r;
+    struct err e;
+    struct pack *p;
+    prepare(o);
+    REQUIRE_OK(pack_open(whole, &p, &e), &e);
+    const struct swsc_form *forms = pack_swsc(p);
+    REQUIRE(forms);
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
+        CHECK_EQ(forms[m].base, SWSC_SEGMENTS);
+        CHECK(forms[m].is_shared && forms[m].rank == 0);
+    }
+    for (uint32_t u = 0; u < model_n_units(pack_hparams(p)); u++) {
+        bool is_layer = u < pack_hparams(p)->n_layers;
+        double error = pack_score(p, "ebb.distortion.swsc.error", u);
+        CHECK_EQ(pack_has_rung(p, u, RUNG_SWSC), is_layer);
+        CHECK(is_layer ? error > 0.0 && error < 0.2 : isnan(error));
+        if (is_layer) {
+            CHECK(error > pack_score(p, "ebb.distortion.high.error", u));
+            CHECK(pack_score(p, "ebb.distortion.swsc.kl", u) >
+                  pack_score(p, "ebb.distortion.high.kl", u));
+        }
+    }
+    pack_close(p);
+    o.is_without_swsc = true;
+    REQUIRE_OK(build(&o, 1, &r, &e), &e);
+    CHECK_EQU(r.swsc_bytes, 0);
+    REQUIRE_OK(pack_open(out, &p, &e), &e);
+    CHECK(!pack_has_swsc(p));
+    CHECK(isnan(pack_score(p, "ebb.distortion.swsc.error", 0)));
+    pack_close(p);
+}
+
 static void test_mixed(void) {
     struct build_opts o = text_opts();
     struct build_report r;
@@ -494,6 +535,7 @@ int main(int argc, char **argv) {
         {"not_finite", test_not_finite},
         {"singular", test_singular},
         {"fast", test_fast},
+        {"swsc", test_swsc},
         {"mixed", test_mixed},
     };
     return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
