@@ -106,42 +106,84 @@ static size_t draw(const float *w, size_t n, double u) {
     return last;
 }
 
-/* k-means++: each entry is a segment drawn by its cost so far. To look at some segments for each
- * entry is enough; segments come evenly from the sample. */
-static bool seed(struct training *t) {
+/* What the start looks at: n segments, evenly from the sample, in their own coordinates. */
+struct start {
+    size_t n;
+    size_t *at;  /* [n] rising */
+    float *cost; /* [n] by the entries so far */
+    float *z;    /* [len][n] */
+};
+
+static bool start_init(struct start *p, struct training *t) {
     const struct codebook_sample *s = t->s;
-    size_t n = n_segments(s), part = MIN(n, MAX((size_t)SEED_MIN, (size_t)SEED_PARTS * t->k));
-    float *cost = malloc(part * sizeof(*cost));
-    size_t *at = malloc(part * sizeof(*at));
-    if (!cost || !at) {
-        free(cost);
-        free(at);
-        return false;
-    }
-    for (size_t i = 0; i < part; i++) {
-        at[i] = n * i / part +
-                (size_t)(next_unit(&t->rng) * (double)(n * (i + 1) / part - n * i / part));
+    size_t n = n_segments(s);
+    p->n = MIN(n, MAX((size_t)SEED_MIN, (size_t)SEED_PARTS * t->k));
+    p->at = malloc(p->n * sizeof(*p->at));
+    p->cost = malloc(p->n * sizeof(*p->cost));
+    p->z = malloc(s->len * p->n * sizeof(*p->z));
+    if (!p->at || !p->cost || !p->z) return false;
+    for (size_t i = 0; i < p->n; i++) {
+        size_t from = n * i / p->n, to = n * (i + 1) / p->n;
         float z[CODEBOOK_MAX_LEN];
-        codebook_turn_segment(segment(s, at[i]), s->len, metric_of(s, at[i]), z);
-        cost[i] = 0.0f;
-        for (uint32_t j = 0; j < s->len; j++) cost[i] += z[j] * z[j];
-    }
-    /* The first by its own length, and no cost is known to begin with: that of the zero segment. */
-    for (uint32_t e = 0; e < t->k; e++) {
-        const float *c = segment(s, at[draw(cost, part, next_unit(&t->rng))]);
-        set_entry(t, e, c);
-        for (size_t i = 0; i < part; i++) {
-            const float *x = segment(s, at[i]);
-            float d[CODEBOOK_MAX_LEN], z[CODEBOOK_MAX_LEN], sum = 0.0f;
-            for (uint32_t j = 0; j < s->len; j++) d[j] = x[j] - c[j];
-            codebook_turn_segment(d, s->len, metric_of(s, at[i]), z);
-            for (uint32_t j = 0; j < s->len; j++) sum += z[j] * z[j];
-            cost[i] = MIN(cost[i], sum);
+        p->at[i] = from + (size_t)(next_unit(&t->rng) * (double)(to - from));
+        codebook_turn_segment(segment(s, p->at[i]), s->len, metric_of(s, p->at[i]), z);
+        p->cost[i] = 0.0f;
+        for (uint32_t j = 0; j < s->len; j++) {
+            p->z[j * p->n + i] = z[j];
+            p->cost[i] += z[j] * z[j];
         }
     }
-    free(cost);
-    free(at);
     return true;
+}
+
+static void start_fini(struct start *p) {
+    free(p->at);
+    free(p->cost);
+    free(p->z);
+}
+
+/* Costs of segments [i, end), all of one group, fall to those of an entry at c in its coordinates.
+ */
+static void lower_costs(const struct start *p, uint32_t len, const float *c, size_t i, size_t end) {
+    for (; i + LANES <= end; i += LANES) {
+        float sum[LANES] = {0};
+        for (uint32_t j = 0; j < len; j++)
+            for (size_t l = 0; l < LANES; l++) {
+                float d = p->z[j * p->n + i + l] - c[j];
+                sum[l] += d * d;
+            }
+        for (size_t l = 0; l < LANES; l++) p->cost[i + l] = MIN(p->cost[i + l], sum[l]);
+    }
+    for (; i < end; i++) {
+        float sum = 0.0f;
+        for (uint32_t j = 0; j < len; j++) {
+            float d = p->z[j * p->n + i] - c[j];
+            sum += d * d;
+        }
+        p->cost[i] = MIN(p->cost[i], sum);
+    }
+}
+
+/* k-means++: each entry is a segment drawn by its cost so far. To look at some segments for each
+ * entry is enough. */
+static bool seed(struct training *t) {
+    const struct codebook_sample *s = t->s;
+    struct start p = {0};
+    bool ok = start_init(&p, t);
+    /* The first by its own length, and no cost is known to begin with: that of the zero segment. */
+    for (uint32_t e = 0; ok && e < t->k; e++) {
+        const float *x = segment(s, p.at[draw(p.cost, p.n, next_unit(&t->rng))]);
+        set_entry(t, e, x);
+        for (size_t i = 0, end; i < p.n; i = end) {
+            size_t group = p.at[i] / s->n_rows;
+            float c[CODEBOOK_MAX_LEN];
+            for (end = i + 1; end < p.n && p.at[end] / s->n_rows == group;) end++;
+            codebook_turn_segment(x, s->len, metric_of(s, p.at[i]), c);
+            lower_costs(&p, s->len, c, i, end);
+        }
+    }
+    start_fini(&p);
+    return ok;
 }
 
 static void label_group(void *ud, uint32_t g) {
