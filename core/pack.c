@@ -277,6 +277,7 @@ static int read_header(struct pack *p, struct err *e) {
     if (r < 0) return r;
     r = check_scores(p, e);
     if (r == 0) r = check_fallback(p, e);
+    if (r == 0) r = pack_check_gate(p->g, e);
     if (r < 0) return r;
     make_name(p);
     return read_ladders(p, e);

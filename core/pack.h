@@ -64,7 +64,8 @@ enum {
     PACK_ALIGN = 16384,
     PACK_ARRAY_ALIGN = 64,
     PACK_DIR_BYTES = 16,
-    PACK_DIR_ENTRY_BYTES = 64
+    PACK_DIR_ENTRY_BYTES = 64,
+    PACK_GATE_MAX = 64, /* forms that a gate compares */
 };
 
 enum pack_part { PACK_CORE, PACK_EMBD, PACK_HIGH, PACK_LOW, PACK_BOOKS, PACK_SWSC };
@@ -109,6 +110,20 @@ bool pack_has_swsc(const struct pack *p);
 double pack_score(const struct pack *p, const char *key, uint32_t unit);
 /* The matrices of a unit that ebb.fallback names: bit m for matrix m. */
 uint32_t pack_fallback(const struct pack *p, uint32_t unit);
+
+/* The gate's table: how many forms were compared for each kind of matrix; 0: there is no table. */
+uint32_t pack_gate_n(const struct pack *p);
+struct pack_gate_form {
+    const char *name; /* borrowed, not NUL-terminated, any bytes */
+    size_t name_bytes;
+    double bits, error; /* error: NaN if it was not measured */
+    bool can_win;
+};
+/* i < pack_gate_n(); the form of the kind that was taken (pack_gate_n(): none), and its margin to
+ * the next; the target in bits a weight, NaN without a table. */
+struct pack_gate_form pack_gate_form(const struct pack *p, enum model_mat mat, uint32_t i);
+uint32_t pack_gate_winner(const struct pack *p, enum model_mat mat, double *ret_margin);
+double pack_gate_target(const struct pack *p);
 
 size_t pack_n_ladders(const struct pack *p);
 const struct ladder *pack_ladder_at(const struct pack *p, size_t i);
@@ -184,6 +199,8 @@ size_t pack_extent_index(const struct model_hparams *h, const struct swsc_form *
 int pack_read_forms(const struct gguf *g, const struct model_hparams *h,
                     struct swsc_form ret[MODEL_LAYER_MATS], bool *ret_has,
                     struct err *e) MUST_CHECK;
+/* Whether a header's gate, if it has one, is whole. 0 or -EBADMSG. */
+int pack_check_gate(const struct gguf *g, struct err *e) MUST_CHECK;
 /* Whether an swsc extent in memory begins with its directory, and its labels and books are in
  * range. 0 or -EBADMSG. Any alignment. */
 int pack_check_swsc(const struct model_hparams *h, const struct swsc_form forms[MODEL_LAYER_MATS],

@@ -21,7 +21,8 @@ enum {
     /* What the header may hold per unit: 24 scores or masks, and 6 ladders of 3 steps of 18 bytes.
      */
     UNIT_META_BYTES = 24 * 4 + 6 * 3 * 18,
-    FIXED_META_BYTES = 18 << 10, /* three strings of MAX_TEXT, key names, forms */
+    MAX_GATE_NAME = 64,
+    FIXED_META_BYTES = 28 << 10, /* three strings of MAX_TEXT, key names, forms, a gate */
     EXTENT_META_BYTES = 64,      /* a line of the tensor table, and a checksum */
     MOVE_BYTES = 1 << 20,        /* read and written at once when an extent moves */
 };
@@ -387,6 +388,11 @@ static int check_meta(const struct pack_writer *w, const struct pack_meta *m, st
     for (size_t i = 0; i < m->n_scores; i++)
         if (strncmp(m->scores[i].key, "ebb.", 4) != 0)
             return err_set(e, -EINVAL, "score %s: its key must begin with ebb.", m->scores[i].key);
+    if (m->gate && (m->gate->n == 0 || m->gate->n > PACK_GATE_MAX))
+        return err_set(e, -EINVAL, "a gate of %u forms", m->gate->n);
+    for (uint32_t i = 0; m->gate && i < m->gate->n; i++)
+        if (strlen(m->gate->names[i]) > MAX_GATE_NAME)
+            return err_set(e, -EINVAL, "the name of a form is longer than %d bytes", MAX_GATE_NAME);
     return 0;
 }
 
@@ -438,6 +444,24 @@ static void put_forms(struct out *o, const struct swsc_form *f) {
     }
 }
 
+static void put_gate(struct out *o, const struct pack_gate_in *g) {
+    size_t n = (size_t)g->n * MODEL_LAYER_MATS;
+    put_key_array(o, "ebb.gate.names", GGUF_STRING, g->n);
+    for (uint32_t i = 0; i < g->n; i++) put_text(o, g->names[i], strlen(g->names[i]));
+    put_key(o, "ebb.gate.target", GGUF_F32);
+    put(o, &g->target, sizeof(float));
+    put_key_array(o, "ebb.gate.bits", GGUF_F32, n);
+    put(o, g->bits, n * sizeof(float));
+    put_key_array(o, "ebb.gate.error", GGUF_F32, n);
+    put(o, g->error, n * sizeof(float));
+    put_key_array(o, "ebb.gate.can_win", GGUF_U8, n);
+    put(o, g->can_win, n);
+    put_key_array(o, "ebb.gate.winner", GGUF_U32, MODEL_LAYER_MATS);
+    for (int m = 0; m < MODEL_LAYER_MATS; m++) put_u32(o, g->winner[m]);
+    put_key_array(o, "ebb.gate.margin", GGUF_F32, MODEL_LAYER_MATS);
+    put(o, g->margin, MODEL_LAYER_MATS * sizeof(float));
+}
+
 static void put_ours(struct out *o, const struct pack_writer *w, const struct pack_meta *m) {
     put_key_u32(o, "ebb.version", PACK_VERSION);
     put_key_text(o, "ebb.packer", EBB_VERSION);
@@ -451,6 +475,7 @@ static void put_ours(struct out *o, const struct pack_writer *w, const struct pa
         for (uint32_t u = 0; u < model_n_units(&w->h); u++) put_u32(o, m->fallback[u]);
     }
     if (w->has_swsc) put_forms(o, w->forms);
+    if (m->gate) put_gate(o, m->gate);
     put_key_array(o, "ebb.extents.xxh3", GGUF_U64, w->n_extents);
     for (size_t i = 0; i < w->n_extents; i++) put_u64(o, w->extents[i].xxh3);
     for (size_t i = 0; i < m->n_scores; i++) {

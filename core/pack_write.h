@@ -22,6 +22,17 @@ struct pack_score_in {
     const float *v;  /* [n_units] */
 };
 
+/* The gate's table: forms compared for each kind of matrix. */
+struct pack_gate_in {
+    uint32_t n;               /* 1 .. PACK_GATE_MAX */
+    const char *const *names; /* [n] */
+    float target;
+    const float *bits, *error; /* [MODEL_LAYER_MATS][n] */
+    const uint8_t *can_win;    /* likewise */
+    const uint32_t *winner;    /* [MODEL_LAYER_MATS]; n: none */
+    const float *margin;       /* [MODEL_LAYER_MATS] */
+};
+
 /* What goes into the header; everything is borrowed during pack_writer_finish(). */
 struct pack_meta {
     const char *source_sha256; /* 64 hex digits */
@@ -31,8 +42,9 @@ struct pack_meta {
     size_t n_scores;
     const struct pack_ladder_in *ladders;
     size_t n_ladders;
-    const char *method;       /* "feedback", "fast"; NULL: not told */
-    const uint32_t *fallback; /* [n_units] as pack_fallback(); NULL: none */
+    const char *method;              /* "feedback", "fast"; NULL: not told */
+    const uint32_t *fallback;        /* [n_units] as pack_fallback(); NULL: none */
+    const struct pack_gate_in *gate; /* NULL: nothing was compared */
 };
 
 /* Creates `path`.tmp.<pid> (removing stale ones of dead writers) under a lock on it, so that a

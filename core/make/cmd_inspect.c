@@ -8,6 +8,7 @@
 #include "core/gguf.h"
 #include "core/ladder.h"
 #include "core/make/cmd.h"
+#include "core/make/cmd_gate.h"
 #include "core/make/cmd_importance.h"
 #include "core/pack.h"
 
@@ -117,6 +118,7 @@ static void print_json(const struct pack *p, const struct cmd_importance *im) {
     cmd_importance_json(im);
     putchar(',');
     if (pack_has_swsc(p)) json_forms(p);
+    cmd_gate_json(p);
     printf("\"ladders\":{");
     for (size_t i = 0; i < pack_n_ladders(p); i++) {
         if (i) putchar(',');
@@ -264,22 +266,32 @@ static void print_text(const struct pack *p) {
     print_str("packer", text_of(p, "ebb.packer"));
     print_units(p);
     print_forms(p);
+    if (pack_gate_n(p) > 0) cmd_gate_winners(p);
     for (size_t i = 0; i < pack_n_ladders(p); i++) print_ladder(p, pack_ladder_at(p, i));
 }
 
+/* What of it. */
+struct shown {
+    bool is_json, is_importance, is_gate;
+};
+
 /* Opened and shown. 0 or the error of what is missing. */
-static int inspect(const char *path, bool is_json, bool is_importance, struct err *e) {
+static int inspect(const char *path, const struct shown *o, struct err *e) {
     struct pack *p;
     struct cmd_importance *im = NULL;
     int r = pack_open(path, &p, e);
     if (r < 0) return r;
     r = cmd_importance_create(p, &im, e);
-    if (r == 0 && is_importance && !cmd_importance_has_any(im))
+    if (r == 0 && o->is_importance && !cmd_importance_has_any(im))
         r = err_set(e, -ENOTSUP, "%s: no score of its units is known; build it again", path);
-    if (r == 0 && is_json)
+    if (r == 0 && o->is_gate && pack_gate_n(p) == 0)
+        r = err_set(e, -ENOTSUP, "%s: no forms were compared when it was built", path);
+    if (r == 0 && o->is_json)
         print_json(p, im);
-    else if (r == 0 && is_importance)
+    else if (r == 0 && o->is_importance)
         cmd_importance_text(im);
+    else if (r == 0 && o->is_gate)
+        cmd_gate_text(p);
     else if (r == 0)
         print_text(p);
     cmd_importance_destroy(im);
@@ -289,15 +301,18 @@ static int inspect(const char *path, bool is_json, bool is_importance, struct er
 
 int cmd_inspect(const struct cmd_env *env, int argc, char **argv) {
     const char *path = NULL;
-    bool is_json = false, is_importance = false;
+    struct shown o = {0};
     struct cmd_arg args[] = {
         {.what = "PACK", .kind = CMD_TEXT, .ret = &path},
-        {.name = "--importance", .kind = CMD_FLAG, .ret = &is_importance},
-        {.name = "--json", .kind = CMD_FLAG, .ret = &is_json},
+        {.name = "--importance", .kind = CMD_FLAG, .ret = &o.is_importance},
+        {.name = "--gate", .kind = CMD_FLAG, .ret = &o.is_gate},
+        {.name = "--json", .kind = CMD_FLAG, .ret = &o.is_json},
     };
     int r = cmd_parse(env, argc, argv, args, ARRAY_LEN(args));
     if (r != CMD_OK) return r;
     struct err e = {0};
-    r = inspect(path, is_json, is_importance, &e);
+    if (o.is_gate && o.is_importance)
+        return cmd_usage(env, "inspect: --gate or --importance, one at a time");
+    r = inspect(path, &o, &e);
     return r < 0 ? cmd_fail(env, &e) : CMD_OK;
 }

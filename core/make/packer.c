@@ -13,7 +13,7 @@ static const char help_main[] =
 "Usage:\n"
 "  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--fast]\n"
 "                [--resume] [--windows N] [--threads N]\n"
-"  ebb-pack inspect PACK [--importance] [--json]\n"
+"  ebb-pack inspect PACK [--importance | --gate] [--json]\n"
 "  ebb-pack verify PACK\n"
 "  ebb-pack plan PACK --bytes N [--ladder NAME] [--json]\n"
 "  ebb-pack eval PACK (--text FILE | --self-text SEED) (--rung R[,R] | --position P[,P...])\n"
@@ -86,7 +86,7 @@ static const char help_build[] =
 "\n";
 
 static const char help_inspect[] =
-"Usage: ebb-pack inspect PACK [--importance] [--json]\n"
+"Usage: ebb-pack inspect PACK [--importance | --gate] [--json]\n"
 "\n"
 "Shows model, units, bytes and errors of each rung, ladders, calibration. Only the header is read\n"
 "and checked; see ebb-pack verify.\n"
@@ -99,13 +99,17 @@ static const char help_inspect[] =
 "                  kl       Kullback-Leibler divergence of the same predictions, in nats\n"
 "                  lsaq     as published: overlap of the likeliest words of the hidden states before\n"
 "                           and after the layer, at the last token of each text; the head is 1\n"
+"  --gate        which forms were compared for the rung swsc, for each kind of matrix: the error that\n"
+"                each leaves in the output at so many bits a weight, which one is taken, and by how\n"
+"                much more error the next one is behind\n"
 "  --json        one object: {\"model\", \"units\": [{\"name\", \"rungs\": {\"full\": {\"bytes\", \"kl\",\n"
 "                \"jaccard\", \"error\"}, ...}, \"importance\": {\"lsaq\", \"jaccard\", \"kl\"}, \"rank\": the\n"
 "                same}], \"agreement\": [{\"scores\", \"tau\"}], \"ladders\": {NAME: [{\"unit\", \"from\",\n"
-"                \"to\", \"bytes\", \"cost\"}]}, \"source\", \"calibration\", \"method\", \"fallback\"}; null where\n"
-"                something was not measured. kl, jaccard: with the unit alone at the rung, against\n"
-"                all full. error: mean squared error of the unit's outputs on the calibration text,\n"
-"                as a share of their mean square\n"
+"                \"to\", \"bytes\", \"cost\"}]}, \"gate\": [{\"kind\", \"winner\", \"margin\",\n"
+"                \"candidates\": [{\"name\", \"bits\", \"error\", \"can_win\"}]}], \"source\",\n"
+"                \"calibration\", \"method\", \"fallback\"}; null where something was not measured.\n"
+"                kl, jaccard: with the unit alone at the rung, against all full. error: mean squared\n"
+"                error of the unit's outputs on the calibration text, as a share of their mean square\n"
 "\n";
 
 static const char help_verify[] =

@@ -1,5 +1,6 @@
 #include "tests/golden/tiny_pack.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,6 +149,32 @@ static uint32_t deep_steps(const struct tiny_source *s, struct ladder_step *ret)
     return n;
 }
 
+/* A gate of two forms: kind m took the first with an error of (m + 1) / 100; the last took none. */
+struct gate_table {
+    const char *names[2];
+    float bits[2 * MODEL_LAYER_MATS], error[2 * MODEL_LAYER_MATS], margin[MODEL_LAYER_MATS];
+    uint8_t can_win[2 * MODEL_LAYER_MATS];
+    uint32_t winner[MODEL_LAYER_MATS];
+};
+
+static struct pack_gate_in gate_of(struct gate_table *t) {
+    t->names[0] = "segments-4-256";
+    t->names[1] = "groups-2";
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
+        bool is_last = m == MODEL_LAYER_MATS - 1;
+        t->bits[2 * m] = 2.25f;
+        t->bits[2 * m + 1] = 2.5f;
+        t->error[2 * m] = is_last ? NAN : (float)(m + 1) / 100.0f;
+        t->error[2 * m + 1] = 0.5f;
+        t->can_win[2 * m] = !is_last;
+        t->can_win[2 * m + 1] = 0;
+        t->margin[m] = is_last ? NAN : 0.25f;
+        t->winner[m] = is_last ? 2 : 0;
+    }
+    return (struct pack_gate_in){2,        t->names,   3.0f,      t->bits,
+                                 t->error, t->can_win, t->winner, t->margin};
+}
+
 int tiny_pack_finish(struct pack_writer *w, const struct tiny_source *s, struct err *e) {
     uint32_t n = model_n_units(&s->h);
     struct ladder_step *steps = calloc(3 * (size_t)n, sizeof(*steps));
@@ -166,6 +193,9 @@ int tiny_pack_finish(struct pack_writer *w, const struct tiny_source *s, struct 
         .n_scores = 1,
         .ladders = ladders,
         .n_ladders = 2};
+    struct gate_table table;
+    struct pack_gate_in gate = gate_of(&table);
+    if (s->has_swsc) meta.gate = &gate;
     int r = pack_writer_finish(w, &meta, e);
     free(steps);
     free(score);

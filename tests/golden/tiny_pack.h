@@ -33,7 +33,8 @@ int tiny_pack_extents(struct pack_writer *w, const struct tiny_source *s, uint64
                       struct err *e);
 /* The writer's last step, with one score and two ladders: "jaccard" takes the units in order, full
  * to high; "deep" goes on with the layers in order from high to swsc, if there is that rung, then
- * with all units to paged. */
+ * with all units to paged. With that rung there is a gate, too: of two forms each kind took the
+ * first, "segments-4-256", but for the last kind, which took none. */
 int tiny_pack_finish(struct pack_writer *w, const struct tiny_source *s, struct err *e);
 
 /* All of it. 0 or the writer's error. */

@@ -271,6 +271,30 @@ def importance():
 
 
 @test
+def gate():
+    """What a drawn pack's gate says: six kinds took a form, the last one none."""
+    path = model("gate.ebb", "--embd", "256", "--ff", "512", "--swsc", "0")
+    d = json.loads(run("inspect", path, "--json").stdout)
+    check_eq(len(d["gate"]), 7)
+    check_eq(d["gate_target"], 3)
+    for kind in d["gate"][:6]:
+        check_eq((kind["winner"], kind["margin"]), ("segments-4-256", 0.25))
+        check_eq([c["name"] for c in kind["candidates"]], ["segments-4-256", "groups-2"])
+        check_eq([c["can_win"] for c in kind["candidates"]], [True, False])
+        check_eq(kind["candidates"][0]["bits"], 2.25)
+    last = d["gate"][6]
+    check_eq((last["kind"], last["winner"], last["margin"]), ("ffn_down", None, None))
+    check_eq(last["candidates"][0]["error"], None)
+    people = run("inspect", path, "--gate").stdout.decode()
+    for word in ["3.00 bits", "segments-4-256", "1.0000 %", "25 % more", "nothing keeps", "1.0000*",
+                 "50.0000!"]:
+        check(word in people, word)
+    check(b"gate:" in run("inspect", path).stdout)
+    expect(69, "no forms were compared", "inspect", pack(), "--gate")
+    expect(2, "one at a time", "inspect", pack(), "--gate", "--importance")
+
+
+@test
 def another_version():
     """A pack of another version is refused by name before anything else of it is believed."""
     with open(pack(), "rb") as f:

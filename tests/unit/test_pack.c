@@ -176,6 +176,33 @@ static const struct pack_extent *extent_of(const struct pack *p, uint64_t at) {
 
 /* One bit of each byte in turn, N of N detected: by pack_open() in the header, by the read of its
  * extent (and, inside an embedding row, of that row) in the data. */
+static void reads_the_gate(void) {
+    struct pack *p;
+    struct err e = {0};
+    double margin;
+    REQUIRE_OK(pack_open(make("plain.ebb", false), &p, &e), &e);
+    CHECK_EQU(pack_gate_n(p), 0);
+    CHECK(isnan(pack_gate_target(p)));
+    pack_close(p);
+    REQUIRE_OK(pack_open(make_swsc("gate.ebb", false, 0), &p, &e), &e);
+    REQUIRE(pack_gate_n(p) == 2);
+    CHECK_NEAR(pack_gate_target(p), 3.0, 1e-9);
+    for (uint32_t m = 0; m + 1 < MODEL_LAYER_MATS; m++) {
+        struct pack_gate_form f = pack_gate_form(p, (enum model_mat)m, 0);
+        CHECK_EQU(f.name_bytes, 14);
+        CHECK_MEM(f.name, "segments-4-256", 14);
+        CHECK_NEAR(f.bits, 2.25, 1e-9);
+        CHECK_NEAR(f.error, (m + 1) / 100.0, 1e-6);
+        CHECK(f.can_win && !pack_gate_form(p, (enum model_mat)m, 1).can_win);
+        CHECK_EQU(pack_gate_winner(p, (enum model_mat)m, &margin), 0);
+        CHECK_NEAR(margin, 0.25, 1e-9);
+    }
+    CHECK(isnan(pack_gate_form(p, MODEL_DOWN, 0).error));
+    CHECK_EQU(pack_gate_winner(p, MODEL_DOWN, &margin), 2);
+    CHECK(isnan(margin));
+    pack_close(p);
+}
+
 static void every_flipped_byte_is_detected(void) {
     const char *path = make_swsc("flip.ebb", true, 0);
     struct pack *whole;
@@ -337,6 +364,12 @@ static void wrong_forms_are_refused(void) {
     refuse_form("ebb.swsc.rank", ARRAY + 16, "\0", 1, -EBADMSG, "ffn_gate has neither a base nor");
     refuse_form("ebb.swsc.factor_bits", ARRAY + 3, "\5", 1, -EBADMSG, "attn_output has factors");
     refuse_form("ebb.swsc.basis_shared", ARRAY, "\1", 1, -EBADMSG, "attn_q has a shared basis");
+    refuse_form("ebb.gate.winner", ARRAY + 4, "\3", 1, -EBADMSG, "gate.winner names no form");
+    refuse_form("ebb.gate.winne", 0, "R", 1, -EBADMSG, "not one number a kind");
+    refuse_form("ebb.gate.bit", 0, "S", 1, -EBADMSG, "not one number a kind and form");
+    refuse_form("ebb.gate.error", 4, "\5", 1, -EBADMSG, "not one number a kind and form");
+    refuse_form("ebb.gate.targe", 0, "T", 1, -EBADMSG, "gate.target is not one f32");
+    refuse_form("ebb.gate.name", 0, "S", 1, 0, ""); /* without names there is no gate */
     refuse_form("ebb.ladder.deep.to", ARRAY + 3, "\2", 1, -EBADMSG, "but its unit has no swsc");
     refuse_form("ebb.ladder.deep.bytes", ARRAY + 16, "\1", 1, -EBADMSG, "0 after");
     refuse_form("unit.000.sws", 0, "d", 1, -EBADMSG, "extent unit.000.swsc is expected");
@@ -533,6 +566,7 @@ static void refuses_what_is_no_pack(void) {
 static const struct t_case cases[] = {
     {"reads_what_was_written", reads_what_was_written},
     {"reads_the_rung_swsc", reads_the_rung_swsc},
+    {"reads_the_gate", reads_the_gate},
     {"every_flipped_byte_is_detected", every_flipped_byte_is_detected},
     {"errors_name_the_place", errors_name_the_place},
     {"every_other_length_is_refused", every_other_length_is_refused},
