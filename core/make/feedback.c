@@ -129,7 +129,7 @@ size_t feedback_scratch_bytes(const struct feedback *f) {
 }
 
 static struct work work_on(const struct feedback *f, const struct feedback_rows *r, void *scratch) {
-    ASSERT(r->n_rows <= FEEDBACK_ROWS);
+    ASSERT(r->n_rows <= FEEDBACK_ROWS && r->top >= 1 && r->top <= CODE_MAX);
     size_t part = FEEDBACK_ROWS * (size_t)f->n;
     float *p = scratch;
     return (struct work){.f = f,
@@ -171,14 +171,13 @@ static void row_block(const struct work *k, uint32_t row, uint32_t i0, uint32_t 
     }
 }
 
-static void gptq(const struct work *k, uint8_t *codes) {
+static void gptq(const struct work *k, uint8_t *codes, float top) {
     size_t n = k->n;
     for (size_t row = 0; row < k->r->n_rows; row++)
         for (size_t i = 0; i < n; i++) k->open[row * n + i] = k->r->w[row * n + k->f->order[i]];
     for (uint32_t i0 = 0; i0 < n; i0 += BLOCK) {
         uint32_t i1 = MIN(i0 + BLOCK, k->n);
-        for (uint32_t row = 0; row < k->r->n_rows; row++)
-            row_block(k, row, i0, i1, codes, CODE_MAX);
+        for (uint32_t row = 0; row < k->r->n_rows; row++) row_block(k, row, i0, i1, codes, top);
         gemm_nn_sub(k->r->n_rows, n - i1, i1 - i0, k->err, BLOCK, k->f->factor + i0 * n + i1, n,
                     k->open + i1, n);
     }
@@ -192,7 +191,7 @@ static void gptq_high(const struct work *k) {
             k->base[row * n + i] = offset_of(k, row, g);
             k->step[row * n + i] = scale_of(k, row, g);
         }
-    gptq(k, k->r->high);
+    gptq(k, k->r->high, k->r->top);
 }
 
 static void gptq_low(const struct work *k) {
@@ -205,7 +204,7 @@ static void gptq_low(const struct work *k) {
             k->base[row * n + i] = offset_of(k, row, g) + s * (t - 1.0f);
             k->step[row * n + i] = s / 8.0f;
         }
-    gptq(k, k->r->low);
+    gptq(k, k->r->low, CODE_MAX);
 }
 
 /* ---- refit and descent ------------------------------------------------------------------------
@@ -296,7 +295,7 @@ static void descend_row(const struct work *k, uint32_t row, uint32_t i0, uint32_
         uint8_t *t = &k->r->high[row * n + i];
         float s = scale_of(k, row, i / PLANE_GROUP), change = 0.0f;
         if (s > 0.0f) {
-            float best = round_to((float)*t + pull[i - i0] / (a[i - i0] * s), 0.0f, CODE_MAX);
+            float best = round_to((float)*t + pull[i - i0] / (a[i - i0] * s), 0.0f, k->r->top);
             change = (best - (float)*t) * s;
             *t = (uint8_t)best;
         }
@@ -324,7 +323,7 @@ void feedback_run(const struct feedback *f, const struct feedback_rows *r, unsig
         refit(&k);
         descend(&k);
     }
-    gptq_low(&k);
+    if (r->low) gptq_low(&k);
 }
 
 static double form(const struct work *k) {
@@ -340,8 +339,12 @@ void feedback_error(const struct feedback *f, const struct feedback_rows *r, voi
     struct work k = work_on(f, r, scratch);
     set_left(&k, false);
     ret->high = form(&k);
-    set_left(&k, true);
-    ret->full = form(&k);
+    if (r->low) {
+        set_left(&k, true);
+        ret->full = form(&k);
+    } else {
+        ret->full = 0.0;
+    }
     memcpy(k.left, r->w, (size_t)r->n_rows * f->n * sizeof(float));
     ret->norm = form(&k);
 }

@@ -46,11 +46,12 @@ void feedback_destroy(struct feedback *f); /* accepts NULL */
  * d*sc*(8t + l - 8)/8 - m*mn (full); G = n / 32 groups. */
 struct feedback_rows {
     uint32_t n_rows;
+    uint8_t top;        /* largest high code: 15 for planes, less to see what fewer bits would do */
     const float *w;     /* [n_rows][n], the original weights */
     const float *d, *m; /* [n_rows], as stored (fp16 values) */
     uint8_t *sc, *mn;   /* [n_rows][G], refined in place */
-    uint8_t *high;      /* [n_rows][n], 0..15, written */
-    uint8_t *low;       /* [n_rows][n], 0..15, written */
+    uint8_t *high;      /* [n_rows][n], 0..top, written */
+    uint8_t *low;       /* [n_rows][n], 0..15, written; NULL: no low plane, and no error of it */
 };
 
 size_t feedback_scratch_bytes(const struct feedback *f);

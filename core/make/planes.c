@@ -335,6 +335,7 @@ static void quantise_block(void *ud, uint32_t piece) {
         }
     if (j->feedback) {
         struct feedback_rows rows = {.n_rows = n_rows,
+                                     .top = CODE_MAX,
                                      .w = w,
                                      .d = k.d,
                                      .m = k.m,

@@ -102,6 +102,7 @@ static struct rig *rig_create(uint64_t seed) {
     k->scratch = mem_alloc(k->mem, MEM_PACKER, k->scratch_bytes);
     REQUIRE(k->scratch);
     k->rows = (struct feedback_rows){.n_rows = ROWS,
+                                     .top = 15,
                                      .w = k->w,
                                      .d = k->d,
                                      .m = k->m,
@@ -173,6 +174,7 @@ static void rows_are_independent(void) {
     memcpy(mn, k->mn + 17 * G, G);
     feedback_run(k->f, &k->rows, 1, k->scratch);
     struct feedback_rows one = {.n_rows = 1,
+                                .top = 15,
                                 .w = k->w + 17 * N,
                                 .d = k->d + 17,
                                 .m = k->m + 17,

@@ -1,0 +1,30 @@
+/* What the files of rival.h share. */
+#ifndef EBB_CORE_MAKE_RIVAL_INTERNAL_H
+#define EBB_CORE_MAKE_RIVAL_INTERNAL_H
+
+#include "core/make/rival.h"
+
+/* One way under measurement. The rows measured are evenly spread: row rival_row(i). */
+struct rival_work {
+    struct tools *t;
+    const struct rival_task *task;
+    struct swsc_form form;
+    uint32_t n_some;      /* rows measured */
+    float *some, *some_q; /* owned: [n_some][n_in], rows of the matrix, and as they read */
+    float *q, *e, *pair;  /* owned: [n_out][n_in]; only where needed */
+    size_t some_bytes, all_bytes;
+    double error; /* sum of the matrices' */
+};
+
+uint32_t rival_row(const struct rival_work *k, uint32_t i);
+/* Rows of matrix `mat` into k->some. */
+void rival_take(struct rival_work *k, uint32_t mat);
+/* Adds the error of matrix `mat`: k->some against k->some_q, or against rows of q[n_out][n_in]. */
+int rival_measure(struct rival_work *k, uint32_t mat, const float *q, struct err *e) MUST_CHECK;
+/* What q[n_out][n_in] leaves of a matrix as a pair of k->form's rank, to k->pair. */
+int rival_pair(struct rival_work *k, uint32_t mat, const float *q, struct err *e) MUST_CHECK;
+
+/* All matrices as segments of k->form. */
+int rival_segments(struct rival_work *k, struct err *e) MUST_CHECK;
+
+#endif
