@@ -52,6 +52,20 @@ static void set_rungs(struct work *k) {
             }
 }
 
+/* Layers go to disk; so does the head if it needs no larger room to stream into than they do, as
+ * that room is taken for good. */
+static void set_paging(struct work *k) {
+    uint32_t head = k->n_units - 1;
+    uint64_t most = 0;
+    for (uint32_t u = 0; u < head; u++) {
+        bool has_swsc = pack_has_rung(k->pack, u, RUNG_SWSC);
+        most = MAX(most, pack_unit_bytes(k->pack, u, has_swsc ? RUNG_SWSC : RUNG_HIGH));
+    }
+    for (int m = 0; m < METRICS; m++)
+        for (uint32_t u = 0; u < k->n_units; u++)
+            k->units[m][u].may_page = u < head || pack_unit_bytes(k->pack, u, RUNG_HIGH) <= most;
+}
+
 static bool is_in_pack(const struct work *k, enum rung rung) {
     for (uint32_t u = 0; u < k->n_units; u++)
         if (pack_has_rung(k->pack, u, rung)) return true;
@@ -108,10 +122,9 @@ static int make_ladders(struct work *k, const float *lsaq, struct err *e) {
         d->ladders[i].name = names[i];
         d->ladders[i].steps = steps;
         if (i == 1)
-            r = hull_ranked(k->units[KL], k->n_units, lsaq, false, steps, &d->ladders[i].n_steps,
-                            e);
+            r = hull_ranked(k->units[KL], k->n_units, lsaq, true, steps, &d->ladders[i].n_steps, e);
         else
-            r = hull_ladder(k->units[i == 0 ? JACCARD : KL], k->n_units, false, steps,
+            r = hull_ladder(k->units[i == 0 ? JACCARD : KL], k->n_units, true, steps,
                             &d->ladders[i].n_steps, e);
     }
     return r;
@@ -136,7 +149,10 @@ int distortion_measure(struct tools *t, const struct pack *pack, const struct te
     struct work k = {.t = t, .pack = pack, .text = text, .d = ret, .is_fast = is_fast};
     k.n_units = model_n_units(pack_hparams(pack));
     int r = init(&k, e);
-    if (r == 0) set_rungs(&k);
+    if (r == 0) {
+        set_rungs(&k);
+        set_paging(&k);
+    }
     for (uint32_t rung = RUNG_HIGH; r == 0 && rung < HULL_RUNGS; rung++)
         if (is_in_pack(&k, (enum rung)rung))
             r = measure(&k, (enum rung)(rung - 1), (enum rung)rung, e);

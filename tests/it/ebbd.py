@@ -173,6 +173,7 @@ class Daemon:
             "serve": {"threads": 2, "ctx": 512},
             "memory": {"hold": "300ms", "step": "10ms", "margin": "1MiB", "reserve": "16MiB"},
             "sense": {"root": self.root, "interval": "50ms"},
+            "paging": {"enabled": "off"},
         }
         for section, keys in (settings or {}).items():
             self.settings.setdefault(section, {}).update(keys)

@@ -177,11 +177,14 @@ def inspect():
         check((full["kl"], full["jaccard"]) == (0, 0) and high["kl"] > 0 and 0 < high["jaccard"] < 1, u)
     check_eq(list(d["ladders"]), ["jaccard", "lsaq", "kl"])
     for name, steps in d["ladders"].items():
+        steps, paged = steps[:4], steps[4:]
+        check_eq([s["unit"] for s in paged], [s["unit"] for s in steps])
+        check(all((s["from"], s["to"], s["cost"]) == ("high", "paged", 0) for s in paged), paged)
         check_eq(sorted(s["unit"] for s in steps), sorted(names))
         price = [s["cost"] / (1 if name == "lsaq" else s["bytes"]) for s in steps]
         check(all(a <= b for a, b in zip(price, price[1:])), steps)
         check(all((s["from"], s["to"]) == ("full", "high") for s in steps), steps)
-    check_eq(d["ladders"]["lsaq"][-1]["unit"], "head")
+    check_eq(d["ladders"]["lsaq"][3]["unit"], "head")
     check_eq(d["source"]["name"], "tiny.gguf")
     check_eq(len(d["source"]["sha256"]), 64)
     check("text=text.txt windows=2" in d["calibration"], d["calibration"])

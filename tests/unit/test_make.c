@@ -462,8 +462,8 @@ static int build(unsigned n_threads, const char *src, const char *out, const cha
     return r;
 }
 
-/* Each ladder takes every unit from full to high; the measured ones by loss per byte, LSAQ's by
- * importance, the head last. */
+/* Each ladder takes every unit from full to high, the measured ones by loss per byte, LSAQ's by
+ * importance, the head last; and then in the same order to paged. */
 static void check_ladders(const struct pack *p) {
     static const char *const names[] = {"jaccard", "lsaq", "kl"};
     uint32_t n_units = model_n_units(pack_hparams(p));
@@ -473,7 +473,11 @@ static void check_ladders(const struct pack *p) {
         char key[64];
         double last = 0.0;
         CHECK_STR(ladder_name(l), names[k]);
-        REQUIRE(ladder_n_steps(l) == n_units);
+        REQUIRE(ladder_n_steps(l) == 2 * n_units);
+        for (uint32_t i = 0; i < n_units; i++) {
+            const struct ladder_step *s = ladder_step_at(l, n_units + i);
+            CHECK(s->unit == ladder_step_at(l, i)->unit && s->to == RUNG_PAGED && s->cost == 0);
+        }
         CHECK_EQU(ladder_all_at(l, RUNG_HIGH), n_units);
         snprintf(key, sizeof(key), "ebb.importance.%s", names[k]);
         for (uint32_t i = 0; i < n_units; i++) {
@@ -637,7 +641,7 @@ static void test_eval(void) {
     struct tiny_opts o = tiny_defaults();
     judged_make(&j, &o);
     const struct ladder *l = pack_ladder_at(j.pack, 0);
-    struct eval_place at[2] = {{l, 0}, {l, ladder_n_steps(l)}};
+    struct eval_place at[2] = {{l, 0}, {l, ladder_all_at(l, RUNG_HIGH)}};
     struct eval_score s[3][2];
     struct eval_result r[3];
     for (int i = 0; i < 3; i++) {
