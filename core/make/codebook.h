@@ -6,8 +6,8 @@
  * the inputs' energies that is the weighted k-means of the paper's successors; with a block of the
  * inverse moments' factor (segfit.h) it is the very cost that the choice of entries will minimise.
  * Start: k-means++ (Arthur & Vassilvitskii 2007) on a part of the sample; then Lloyd's rounds,
- * each entry moving to the least cost of its segments; an entry that nobody took goes to a
- * segment drawn by cost. Entries are stored as int8 with one scale for the book.
+ * each entry moving to the least cost of its segments; an entry that nobody took begins
+ * anew at a segment drawn from all. Entries are stored as int8 with one scale for the book.
  * The same sample gives the same book, whatever the thread count. */
 #ifndef EBB_CORE_MAKE_CODEBOOK_H
 #define EBB_CORE_MAKE_CODEBOOK_H

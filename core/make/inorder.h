@@ -13,8 +13,8 @@
  *
  * Measured (float prototype, 135M model, segments at 3.03 bits, KL on 128 windows): x alone 0.250;
  * aiming by half at the stage's outputs 0.148, also at the stream 0.137, all the way 0.216; tokens
- * weighted too 0.105 (0.158 without aiming). With 96 windows of calibration 0.104 where 128 gave
- * 0.101, with 48 0.120. */
+ * weighted too 0.105 (0.158 without aiming). On fewer windows than 128
+ * (and with the book made again, see segfit.h): 96 0.104, 48 0.120. */
 #ifndef EBB_CORE_MAKE_INORDER_H
 #define EBB_CORE_MAKE_INORDER_H
 

@@ -11,7 +11,23 @@
  *   inv(u_s), and z = e inv(u_s) is passed on, w_k -= z u_sk.
  *   Refit: with the entries fixed, the gain of a row is a least-squares problem of one unknown.
  *   Descent: each segment in turn takes the entry that is best while all others stay: the nearest
- *   one, in the coordinates of the Cholesky factor of A's block, to where the others pull. */
+ *   one, in the coordinates of a root of A's block, to where the others pull.
+ *
+ * Measured (float prototype, 135M model, all layers, segments of 4, one book of 4096 a kind: 3.03
+ * bits; layers fitted in order, KL on 128 windows; in brackets with tokens weighted as inorder.h
+ * says):
+ *   natural order, diagonal metric 1/u_jj^2                     0.307
+ *   blocks as metric, segments by energy                        0.185 (0.170)
+ *   the same, one round of refit and descent                    0.250 (0.158)
+ *   two and three rounds                                        0.234, 0.219
+ *   a pair of rank 32 and k = 1024 for out / for down instead   0.264 / 0.176
+ *   book made again from the segments that feedback meets       0.218
+ * Descent lowers the output error by up to half and yet makes KL worse while one loud token is most
+ * of that error; with the weights it helps. With weights and
+ * aiming (segfit_aim()): one round 0.105; two rounds and the book made again 0.101; one round, the
+ * book made again and damping of 0.3 % 0.101. The pairs were not tried with weights. To make the
+ * book again needs all layers' moments before the first one is fitted: left out for what it gains.
+ */
 #ifndef EBB_CORE_MAKE_SEGFIT_H
 #define EBB_CORE_MAKE_SEGFIT_H
 

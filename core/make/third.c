@@ -24,7 +24,7 @@ enum {
     MAX_SEGMENTS = 400000, /* that a book is made from */
     PAYS = 64,             /* segments of a kind for each entry of its book */
     BOOK_ROUNDS = 10,
-    FIT_ROUNDS = 2, /* of refit and descent; a second one takes KL from 0.104 to 0.101 */
+    FIT_ROUNDS = 2, /* of refit and descent */
 };
 
 struct third {
