@@ -205,16 +205,19 @@ uint32_t batch_step(struct batch *b, const struct plan *plan, uint64_t (*now_us)
     struct session *prompt = choose_prompt(b);
     uint32_t n_rows = prompt ? prepare_prefill(b, prompt) : prepare_decode(b);
     if (n_rows == 0) return 0;
-    b->was_prefill = prompt != NULL;
 
     uint64_t start_us = now_us();
     int code = engine_step(b->en, plan, b->rows, n_rows, NULL);
     uint64_t took_us = now_us() - start_us;
+    /* Nothing has happened: the same rows are due again, and write the same places of their KV. */
+    bool is_void = code == -EAGAIN;
+    if (!is_void) b->was_prefill = prompt != NULL;
 
     for (uint32_t i = 0; i < b->n_step; i++) {
         struct session *s = b->step[i];
         if (!s) continue; /* removed by a callback of this loop */
         *(prompt ? &s->usage.prompt_us : &s->usage.decode_us) += took_us;
+        if (is_void) continue;
         if (code < 0) {
             fail(b, s, plan, code);
             continue;

@@ -48,7 +48,10 @@ struct pages {
     uint64_t epoch;  /* of the plan that `order` is for; 0 = none */
     uint32_t *order; /* owned, [n_units + 1] */
     uint32_t n_order;
-    uint32_t cursor; /* < n_order, or 0 */
+    uint32_t cursor;       /* < n_order, or 0 */
+    uint64_t newest_epoch; /* of pages_interrupt() */
+    bool is_spared;        /* the step may not be interrupted: the last one was */
+    bool was_interrupted;  /* the step of the last pages_begin() */
     struct pages_stats stats;
 };
 
@@ -168,7 +171,7 @@ void pages_serve(struct pages *p) {
         int r = p->opts.load(p->opts.ud, s->unit, s->data, &p->watch, &s->bound, &s->e);
         pthread_mutex_lock(&p->lock);
         if (r < 0) {
-            s->e.code = r;
+            s->e.code = r == -EAGAIN ? -EIO : r; /* that one means something else to a step */
             s->state = SLAB_FAILED;
             p->stats.n_failed_reads++;
         } else {
@@ -190,6 +193,13 @@ void pages_stop(struct pages *p) {
 }
 
 /* ---- any thread ---- */
+
+void pages_interrupt(struct pages *p, uint64_t epoch) {
+    pthread_mutex_lock(&p->lock);
+    p->newest_epoch = epoch;
+    pthread_cond_signal(&p->for_take);
+    pthread_mutex_unlock(&p->lock);
+}
 
 void pages_set_timeout(struct pages *p, uint64_t timeout_us) {
     pthread_mutex_lock(&p->lock);
@@ -222,6 +232,8 @@ void pages_begin(struct pages *p, const struct plan *plan) {
         p->epoch = plan->epoch;
     }
     p->cursor = 0;
+    p->is_spared = p->was_interrupted;
+    p->was_interrupted = false;
     pthread_cond_broadcast(&p->for_serve);
     pthread_mutex_unlock(&p->lock);
 }
@@ -251,6 +263,10 @@ static int fail(struct pages *p, const struct err *why, struct err *e) {
     return why->code;
 }
 
+static bool must_end(const struct pages *p) {
+    return p->epoch < p->newest_epoch && !p->is_spared;
+}
+
 /* Until the unit is in a READY slab. */
 static int await(struct pages *p, uint32_t unit, struct page_slab **ret, struct err *e) {
     uint64_t started_us = now_us(), since_us = started_us;
@@ -260,7 +276,9 @@ static int await(struct pages *p, uint32_t unit, struct page_slab **ret, struct 
     int r = 1;
     while (r > 0) {
         struct page_slab *s = find(p, unit);
-        if (p->is_stopped) {
+        if (must_end(p)) {
+            r = -EAGAIN;
+        } else if (p->is_stopped) {
             r = err_set(&why, -ECANCELED, "streaming has been stopped");
         } else if (s && s->state == SLAB_READY) {
             *ret = s;
@@ -278,18 +296,24 @@ static int await(struct pages *p, uint32_t unit, struct page_slab **ret, struct 
     }
     p->stats.n_waits++;
     p->stats.wait_us += now_us() - started_us;
-    return r < 0 ? fail(p, &why, e) : 0;
+    return r < 0 && r != -EAGAIN ? fail(p, &why, e) : r;
 }
 
 int pages_take(struct pages *p, uint32_t unit, const struct plan_unit **ret, struct err *e) {
     pthread_mutex_lock(&p->lock);
     int r = 0;
     struct page_slab *s = NULL;
-    if (p->n_order == 0 || window(p, 0) != unit) {
+    if (must_end(p)) {
+        r = -EAGAIN;
+    } else if (p->n_order == 0 || window(p, 0) != unit) {
         r = err_set(e, -EINVAL, "unit %u is not the next one to be streamed", unit);
     } else {
         s = find(p, unit);
         if (!s || s->state != SLAB_READY || p->is_stopped) r = await(p, unit, &s, e);
+    }
+    if (r == -EAGAIN) {
+        p->was_interrupted = true;
+        r = err_set(e, -EAGAIN, "a newer plan waits");
     }
     if (r == 0) {
         s->is_taken = true;

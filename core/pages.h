@@ -74,6 +74,11 @@ void pages_destroy(struct pages *p);
 void pages_serve(struct pages *p);
 /* For good: waits end with -ECANCELED, pages_serve() returns when its read does. Thread: any. */
 void pages_stop(struct pages *p);
+/* A plan of this epoch, which frees memory, has been published: a step under an older one ends at
+ * its next unit that is streamed with -EAGAIN, as memory would come back only after a whole pass of
+ * the disk otherwise. The step after it is spared, so that tokens come even if plans come faster
+ * than passes. Thread: any. */
+void pages_interrupt(struct pages *p, uint64_t epoch);
 /* How long a step waits without a byte from the disk. From the next wait on. Thread: any. */
 void pages_set_timeout(struct pages *p, uint64_t timeout_us);
 /* Thread: any. */
@@ -85,7 +90,7 @@ void pages_stats(struct pages *p, struct pages_stats *ret);
  * before all others as well as after them. */
 void pages_begin(struct pages *p, const struct plan *plan);
 /* The next unit of the round, bound; borrowed until pages_give(). 0, -EINVAL (not the next one),
- * -ETIMEDOUT, -ECANCELED (stopped) or the error of its read. */
+ * -ETIMEDOUT, -ECANCELED (stopped), -EAGAIN (pages_interrupt()) or the error of its read. */
 int pages_take(struct pages *p, uint32_t unit, const struct plan_unit **ret,
                struct err *e) MUST_CHECK;
 /* Done with it: its slab may be written again. */

@@ -30,8 +30,14 @@ static void reply_json(struct conn *c, int status, const char *headers, struct b
 }
 
 double api_info_bits(const struct server *s, uint32_t position) {
-    if (!s->model.n_weights) return 0;
-    return (double)ladder_bytes(s->model.ladder, position) * 8 / (double)s->model.n_weights;
+    const struct server_model *m = &s->model;
+    uint64_t bytes = 0;
+    if (!m->n_weights) return 0;
+    for (uint32_t u = 0; u < m->n_units; u++) {
+        enum rung r = ladder_rung(m->ladder, position, u);
+        bytes += r == RUNG_PAGED ? paging_form_bytes(s, u) : pack_unit_bytes(m->pack, u, r);
+    }
+    return (double)bytes * 8 / (double)m->n_weights;
 }
 
 static uint64_t rss_bytes(void) {
@@ -311,7 +317,8 @@ static void put_gauges(struct server *s, struct buf *b) {
         {"ebb_position", "Steps of the ladder taken; 0 = full precision.", swap_position(s)},
         {"ebb_positions", "Steps the ladder has.", ladder_n_steps(m->ladder)},
         {"ebb_level", "0 normal, 1 guarded, 2 tight, 3 emergency.", level_of(s)},
-        {"ebb_bits_per_weight", "Average of what is resident.", api_info_bits(s, swap_position(s))},
+        {"ebb_bits_per_weight", "Average of what is computed with.",
+         api_info_bits(s, swap_position(s))},
         {"ebb_weights_resident_bytes", "Weights held.", (double)weight_bytes(s)},
         {"ebb_kv_used_bytes", "KV cache held.", (double)mem_bytes(m->mem, MEM_KV)},
         {"ebb_scratch_bytes", "Scratch held.", (double)mem_bytes(m->mem, MEM_SCRATCH)},

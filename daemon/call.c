@@ -301,6 +301,11 @@ void call_dispatch(struct server *s) {
     }
 }
 
+/* Errors of the engine that come from reading units or embeddings. */
+static bool is_of_disk(int code) {
+    return code == -EBADMSG || code == -EIO || code == -ETIMEDOUT;
+}
+
 static void finish_call(struct call *k, const struct job_event *ev) {
     struct server *s = k->s;
     struct metrics *m = &s->metrics;
@@ -327,7 +332,10 @@ static void finish_call(struct call *k, const struct job_event *ev) {
         tell_fault(k, &k->fault, "Retry-After: 5\r\n");
         break;
     case JOB_FAILED:
-        api_fault_set(&k->fault, ev->code, "The computation failed: %s.", strerror(-ev->code));
+        api_fault_set(&k->fault, ev->code, "%s: %s.",
+                      is_of_disk(ev->code) ? "The model cannot be read from disk"
+                                           : "The computation failed",
+                      strerror(-ev->code));
         tell_fault(k, &k->fault, "");
         break;
     }

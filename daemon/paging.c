@@ -22,6 +22,10 @@ static const struct pack_extent *streamed(const struct server *s, uint32_t unit)
     return pack_find(s->model.pack, has_swsc ? PACK_SWSC : PACK_HIGH, unit);
 }
 
+uint64_t paging_form_bytes(const struct server *s, uint32_t unit) {
+    return streamed(s, unit)->bytes;
+}
+
 /* Thread: I/O worker. The model is immutable by now. */
 static int load(void *ud, uint32_t unit, void *slab, struct reader_watch *w, struct page *ret,
                 struct err *e) {
@@ -116,6 +120,10 @@ void paging_published(struct server *s) {
     if (g->n_units <= PAGES_SLABS) g->pass_bytes = 0; /* they stay in the slabs */
     ASSERT(g->n_units == 0 || s->model.pages);
     serve(s);
+}
+
+void paging_interrupt(struct server *s) {
+    if (s->model.pages) pages_interrupt(s->model.pages, store_published_epoch(s->model.store));
 }
 
 void paging_stop(struct server *s) {

@@ -216,11 +216,14 @@ int paging_create(struct server *s, struct err *e) MUST_CHECK;
 void paging_destroy(struct server *s);
 void paging_set(struct server *s);       /* after a reload */
 void paging_published(struct server *s); /* the next plan: starts the workers if needed */
+void paging_interrupt(struct server *s); /* a step under an older plan ends, for its memory */
 void paging_look(struct server *s);      /* now and then: tells what has changed */
 void paging_stop(struct server *s);      /* the workers end, and steps that wait for them fail */
 bool paging_is_serving(const struct server *s); /* a worker has not ended */
 bool paging_has_progress(struct server *s);     /* bytes have come since the last call */
 void paging_stats(const struct server *s, struct pages_stats *ret);
+uint64_t paging_form_bytes(const struct server *s,
+                           uint32_t unit);        /* what is read of a paged unit */
 const char *paging_state(const struct server *s); /* "off", "idle", "streaming", "failing" */
 
 /* call.c */

@@ -151,6 +151,7 @@ static void publish(struct server *s, const struct pager_action *a, uint64_t sta
         .started_us = started_us,
     };
     if (a->position > a->position_from) {
+        paging_interrupt(s);
         if (w->down.is_pending) {
             c.from = w->down.from;
             c.started_us = w->down.started_us;

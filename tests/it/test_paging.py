@@ -276,6 +276,37 @@ def a_slow_disk_is_waited_for():
 
 
 @test
+def memory_comes_back_amid_a_slow_step():
+    """A step that waits for a slow disk does not keep the memory that a fall of the limit frees."""
+    with start(ebbd.deep_pack(), timeout="20s") as d:
+        measure(d)
+        steps = d.ladder()["steps"]
+        first = next(i for i, s in enumerate(steps) if s["to"] == "paged")
+        go_to(d, first + 3)
+        want = text_of(ask(d), first + 3)
+        d.settings["paging"]["rate_limit"] = "%dB" % (3 * steps[first]["bytes"] // 4)
+        d.write_config()
+        d.process.send_signal(1)  # four seconds a step
+        wait_until(lambda: "reloaded" in d.log(), 10, "the rate is taken over")
+        stream = d.stream("once upon a time", max_tokens=3, ignore_eos=True)
+        worker = threading.Thread(target=stream.run)
+        worker.start()
+        time.sleep(1)
+        before, at = d.status()["resident_bytes"], time.monotonic()
+        d.limit(d.beside + d.kv_room)
+        wait_until(lambda: before - d.status()["resident_bytes"] >= 3 * steps[first]["bytes"], 10,
+                   "the layers' bytes are back")
+        took = time.monotonic() - at
+        check(took < 1, "after %.2f s" % took)
+        d.settings["paging"]["rate_limit"] = "0B"
+        d.write_config()
+        d.process.send_signal(1)
+        worker.join()
+        check_eq((stream.error, stream.finish), (None, "length"))
+        check(want.startswith(stream.text), "the same text: %r, %r" % (stream.text, want))
+
+
+@test
 def paging_can_be_switched_off():
     with start(ebbd.deep_pack(swsc=0), enabled="off") as d:
         measure(d)

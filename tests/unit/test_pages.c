@@ -345,6 +345,37 @@ static void stopping_ends_waits(void) {
     rig_fini(&r);
 }
 
+static void *interrupt_later(void *ud) {
+    struct rig *r = ud;
+    wait_waiting(r);
+    pages_interrupt(r->p, r->plan->epoch + 1);
+    return NULL;
+}
+
+static void newer_plans_end_steps(void) {
+    struct rig r;
+    struct err e = {0};
+    struct pages_stats st;
+    pthread_t helper;
+    rig_init(&r, false, LONG_US);
+    set_plan(&r, 0x0ff);
+    pages_interrupt(r.p, r.plan->epoch); /* the one it has */
+    set_stuck(&r, true, false);
+    REQUIRE(pthread_create(&helper, NULL, interrupt_later, &r) == 0);
+    CHECK_EQ(pass(&r, &e), -EAGAIN);
+    CHECK_STR(e.msg, "a newer plan waits");
+    pthread_join(helper, NULL);
+    set_stuck(&r, false, false);
+    CHECK_EQ(pass(&r, &e), 0); /* spared */
+    CHECK_EQ(pass(&r, &e), -EAGAIN);
+    set_plan(&r, 0x0fe);
+    for (int i = 0; i < 3; i++) CHECK_EQ(pass(&r, &e), 0);
+    pages_stats(r.p, &st);
+    CHECK(!st.is_failing);
+    CHECK_EQU(st.n_failed_takes, 0);
+    rig_fini(&r);
+}
+
 static void run_random_plans(unsigned n_workers) {
     uint64_t rng = t_seed();
     struct rig r;
@@ -396,6 +427,7 @@ static const struct t_case cases[] = {
     {"silence_is_bounded", silence_is_bounded},
     {"a_slow_disk_is_waited_for", a_slow_disk_is_waited_for},
     {"stopping_ends_waits", stopping_ends_waits},
+    {"newer_plans_end_steps", newer_plans_end_steps},
     {"random_plans_at_full_speed", random_plans_at_full_speed},
     {"bad_arguments_are_refused", bad_arguments_are_refused},
 };

@@ -1,5 +1,6 @@
 /* session and batch: each stream as if it were alone, ends, pauses, removal at any time, errors. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "core/engine.h"
 #include "core/err.h"
 #include "core/kv.h"
+#include "core/pages.h"
 #include "core/pool.h"
 #include "core/session.h"
 #include "kernels/kernels.h"
@@ -333,6 +335,81 @@ static void an_engine_error_ends_its_step_only(void) {
     rig_fini(&r);
 }
 
+/* Every read tells of a newer plan. */
+struct impatient {
+    struct rig *r;
+    struct pages *pages;
+};
+
+static int load_unit(void *ud, uint32_t unit, void *slab, struct reader_watch *w, struct page *ret,
+                     struct err *e) {
+    struct impatient *x = ud;
+    (void)slab;
+    (void)w;
+    (void)e;
+    ret->unit = x->r->toy.full->units[unit];
+    pages_interrupt(x->pages, UINT64_MAX);
+    return 0;
+}
+
+static void *serve(void *ud) {
+    pages_serve(ud);
+    return NULL;
+}
+
+/* A step that is to be taken again is as if it had not been begun, and every other one may. */
+static void interrupted_steps_change_nothing(void) {
+    static struct heard want[ARRAY_LEN(requests)];
+    struct rig r;
+    struct err e = {0};
+    struct impatient x = {.r = &r};
+    pthread_t worker;
+    for (size_t i = 0; i < SLOTS; i++) run_alone(TOY_PLAIN, CHUNK, &requests[i], &want[i]);
+    rig_init(&r, TOY_PLAIN, SLOTS, CHUNK);
+    size_t bytes = sizeof(*r.toy.full) + r.toy.full->n_units * sizeof(r.toy.full->units[0]);
+    struct plan *plan = malloc(bytes);
+    REQUIRE(plan);
+    memcpy(plan, r.toy.full, bytes);
+    for (uint32_t u = 0; u < plan->n_units; u++) plan->units[u].rung = RUNG_PAGED;
+    struct pages_opts po = {.n_units = plan->n_units,
+                            .is_tied = true,
+                            .slab_bytes = 64,
+                            .timeout_us = 60000000,
+                            .load = load_unit,
+                            .ud = &x};
+    REQUIRE_OK(pages_create(r.toy.mem, &po, &x.pages, &e), &e);
+    batch_destroy(r.batch);
+    engine_destroy(r.en);
+    struct engine_opts eo = {.max_rows = 16, .max_ctx = MAX_CTX, .pages = x.pages};
+    REQUIRE_OK(engine_create(r.toy.mem, r.pool, &ops, &r.toy.pack, r.toy.core, &eo, &r.en, &e), &e);
+    REQUIRE_OK(batch_create(r.en, toy_tok(), SLOTS, CHUNK, &r.batch, &e), &e);
+    REQUIRE(pthread_create(&worker, NULL, serve, x.pages) == 0);
+
+    struct heard h[SLOTS] = {{.destroys = true}, {.destroys = true}, {.destroys = true}};
+    for (size_t i = 0; i < SLOTS; i++) start(&r, &requests[i], &h[i]);
+    unsigned n_void = 0, n_taken = 0;
+    bool was_void = false;
+    while (batch_has_work(r.batch)) {
+        bool is_void = batch_step(r.batch, plan, tick) == 0;
+        CHECK(!is_void || !was_void);
+        was_void = is_void;
+        n_void += is_void;
+        n_taken += !is_void;
+        REQUIRE(n_taken < 1000);
+    }
+    CHECK(n_void >= n_taken - 1);
+    for (size_t i = 0; i < SLOTS; i++) check_same(&h[i], &want[i]);
+    pages_stop(x.pages);
+    pthread_join(worker, NULL);
+    CHECK_EQU(mem_bytes(r.toy.mem, MEM_KV), 0);
+    batch_destroy(r.batch);
+    engine_destroy(r.en);
+    pages_destroy(x.pages);
+    pool_destroy(r.pool);
+    free(plan);
+    toy_fini(&r.toy);
+}
+
 static void a_swap_shows_in_epochs(void) {
     static struct heard full;
     struct request q = {.n_prompt = 10, .max_tokens = 30, .seed = 8, .ignore_end = true};
@@ -415,6 +492,7 @@ static const struct t_case cases[] = {
     {"callbacks_may_remove_others", callbacks_may_remove_others},
     {"paused_sessions_do_nothing", paused_sessions_do_nothing},
     {"an_engine_error_ends_its_step_only", an_engine_error_ends_its_step_only},
+    {"interrupted_steps_change_nothing", interrupted_steps_change_nothing},
     {"a_swap_shows_in_epochs", a_swap_shows_in_epochs},
     {"usage_counts", usage_counts},
     {"bad_parameters_are_refused", bad_parameters_are_refused},
