@@ -18,6 +18,7 @@
 #include "core/make/calibtext.h"
 #include "core/make/distortion.h"
 #include "core/make/feedback.h"
+#include "core/make/gate.h"
 #include "core/make/importance.h"
 #include "core/make/planes.h"
 #include "core/make/resume.h"
@@ -55,6 +56,7 @@ struct build {
     uint32_t n_resumed; /* layers */
     struct score_result scored;
     struct swsc_form forms[MODEL_LAYER_MATS];
+    struct gate *gate; /* NULL: nothing was compared */
     struct third_result third;
     char sha256[SHA256_DIGEST_STRING_LENGTH];
 };
@@ -267,6 +269,7 @@ struct told {
     uint32_t *fallback;               /* owned: [n_units] */
     struct distortion losses;
     struct pack_score_in scores[DISTORTION_SCORES + 3];
+    struct gate_table gate;
 };
 
 static int told_init(struct told *t, const struct build *b, const struct importance *im,
@@ -321,6 +324,10 @@ static int finish(struct build *b, struct told *t, struct err *e) {
         .fallback = has_fallback(b) ? t->fallback : NULL,
         .scores = t->scores,
     };
+    if (b->gate) {
+        gate_table(b->gate, &t->gate);
+        meta.gate = &t->gate.in;
+    }
     int r = measure(b, t, &meta, e);
     if (r < 0) return r;
     memcpy(t->scores, t->losses.scores, t->losses.n_scores * sizeof(t->scores[0]));
@@ -387,21 +394,25 @@ static void set_fields(struct build *b) {
     set_field(b, "--windows", "%" PRIu32, b->text_opts.n_windows);
     set_field(b, "--fast", "%s", o->is_fast ? "on" : "off");
     set_field(b, "--no-swsc", "%s", o->is_without_swsc ? "on" : "off");
+    set_field(b, "--no-gate", "%s", o->is_without_gate ? "on" : "off");
     set_field(b, "the kind of CPU", "%s, %s", b->t->ops.name, gemm_cpu_name());
     set_field(b, "the calibration text's hash", "%016" PRIx64, b->text.file_xxh3);
 }
 
-/* Tells the writer of the third rung before anything is written: then nothing need move. */
-static int announce_swsc(struct build *b, struct err *e) {
+/* The forms of the third rung, by what source and text say of them; and tells the writer before
+ * anything is written or kept: then nothing need move. */
+static int choose_forms(struct build *b, struct err *e) {
+    int r = 0;
     if (!has_swsc(b)) return 0;
     third_forms(b->h, b->forms);
-    return pack_writer_swsc(b->writer, b->forms, e);
+    if (!b->o->is_without_gate)
+        r = gate_decide(b->t, b->source, &b->text.text, third_can_make, b->forms, &b->gate, e);
+    return r == 0 ? pack_writer_swsc(b->writer, b->forms, e) : r;
 }
 
 static int start_anew(struct build *b, struct err *e) {
     int r = pack_writer_create(b->o->out, b->gguf, b->h, &b->writer, e);
     if (r == 0) r = resume_clear(b->o->out, e);
-    if (r == 0) r = announce_swsc(b, e);
     return r;
 }
 
@@ -411,7 +422,6 @@ static int take_up(struct build *b, struct err *e) {
     int r = resume_open(b->o->out, &b->resume, e);
     if (r == 0) r = resume_check(b->resume, b->fields, b->n_fields, e);
     if (r == 0) r = pack_writer_resume(b->o->out, b->gguf, b->h, &b->writer, e);
-    if (r == 0) r = announce_swsc(b, e);
     if (r != -ENOENT) return r;
     resume_close(b->resume);
     b->resume = NULL;
@@ -564,6 +574,7 @@ int build_run(struct tools *t, const struct build_opts *o, struct build_report *
     if (r == 0) set_fields(&b);
     if (r == 0 && o->is_resumed) r = take_up(&b, e);
     if (r == 0) r = complete_text(&b, e);
+    if (r == 0) r = choose_forms(&b, e);
     if (r == 0) r = write_core(&b, e);
     if (r == 0 && !b.h->is_tied) r = build_embd(&b, e);
     if (r == 0) r = build_units(&b, e);
@@ -576,6 +587,7 @@ int build_run(struct tools *t, const struct build_opts *o, struct build_report *
     calib_destroy(b.calib);
     calibtext_fini(&b.text);
     free(b.units);
+    free(b.gate);
     source_destroy(b.source);
     tok_destroy(b.tok);
     gguf_close(b.gguf);

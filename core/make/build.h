@@ -2,8 +2,9 @@
  *
  * Layers are done in order, each as soon as all windows went through it, and written at once; the
  * head last, in blocks of rows. Then the third rung, which goes through the layers once more
- * (third.h). Then what is written is scored by the engine that will serve it
- * (distortion.h), a part of the same text being what it is scored on. In memory at a time: the
+ * (third.h), in the forms that a gate has chosen before anything was written (gate.h). Then what is
+ * written is scored by the engine that will serve it (distortion.h), a part of the same text being
+ * what it is scored on. In memory at a time: the gate's sample of layers; then the
  * windows' hidden states, one layer as floats, its moments and its planes. The same source, text
  * and options give the same bytes on one kind of CPU, whatever the thread count, interrupted or
  * not.
@@ -40,6 +41,7 @@ struct build_opts {
     bool is_mixed;        /* with a text: half of the windows are of it, half the model's own */
     bool is_fast;         /* clip search only, on few windows */
     bool is_without_swsc; /* leave out the third rung, as is_fast does, too */
+    bool is_without_gate; /* compare no forms, take the default ones for the third rung */
     bool is_resumed; /* go on where a killed build of the same pack was; from the start if none */
     uint32_t n_windows;   /* 1 .. TEXT_MAX_WINDOWS (2 .. if mixed); 0: the default */
     uint32_t save_layers; /* layers between two saves; 0: by the model's width */

@@ -103,6 +103,7 @@ int cmd_build(const struct cmd_env *env, int argc, char **argv) {
         {.name = "--output", .letter = 'o', .kind = CMD_TEXT, .ret = &o.out},
         {.name = "--calib", .kind = CMD_TEXT, .ret = &calib},
         {.name = "--no-swsc", .kind = CMD_FLAG, .ret = &o.is_without_swsc},
+        {.name = "--no-gate", .kind = CMD_FLAG, .ret = &o.is_without_gate},
         {.name = "--fast", .kind = CMD_FLAG, .ret = &o.is_fast},
         {.name = "--resume", .kind = CMD_FLAG, .ret = &o.is_resumed},
         {.name = "--windows",

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "core/err.h"
 #include "core/make/tools.h"
@@ -9,12 +10,13 @@
 /* ---- the choice -------------------------------------------------------------------------------
  */
 
-static void choose_kind(struct gate_kind *k, double limit) {
+static void choose_kind(struct gate_kind *k, double limit, gate_can_make_fn can_make) {
     k->winner = GATE_NONE;
     k->margin = (double)NAN;
     for (uint32_t i = 0; i < RIVAL_COUNT; i++) {
         const struct rival_result *r = &k->rivals[i];
-        k->can_win[i] = r->is_form && r->bits <= limit && isfinite(r->error);
+        k->can_win[i] = r->is_form && r->bits <= limit && isfinite(r->error) &&
+                        (!can_make || can_make(&r->form));
         if (!k->can_win[i]) continue;
         if (k->winner == GATE_NONE || r->error < k->rivals[k->winner].error) k->winner = i;
     }
@@ -38,12 +40,12 @@ static double winners_bits(const struct gate *g, const struct model_hparams *h) 
     return bits / weights;
 }
 
-void gate_choose(struct gate *g, const struct model_hparams *h) {
+void gate_choose(struct gate *g, const struct model_hparams *h, gate_can_make_fn can_make) {
     for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++)
-        choose_kind(&g->kinds[m], g->target + GATE_SLACK);
+        choose_kind(&g->kinds[m], g->target + GATE_SLACK, can_make);
     g->bits = winners_bits(g, h);
     if (!(g->bits > g->target)) return;
-    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) choose_kind(&g->kinds[m], g->target);
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) choose_kind(&g->kinds[m], g->target, can_make);
     g->bits = winners_bits(g, h);
 }
 
@@ -75,7 +77,8 @@ static int measure_kind(struct tools *t, struct rival_task *task, uint32_t mat,
 }
 
 int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_layer *layers,
-             uint32_t n, double target, struct gate *ret, struct err *e) {
+             uint32_t n, double target, gate_can_make_fn can_make, struct gate *ret,
+             struct err *e) {
     ASSERT(n >= 1 && n <= GATE_LAYERS);
     int r = 0;
     ret->target = target;
@@ -92,6 +95,60 @@ int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_l
             mats[l] = (struct rival_mat){layers[l].mats[m], layers[l].moments[in]};
         r = measure_kind(t, &task, m, &ret->kinds[m], e);
     }
-    if (r == 0) gate_choose(ret, h);
+    if (r == 0) gate_choose(ret, h, can_make);
     return r;
+}
+
+/* ---- for a build -------------------------------------------------------------------------------
+ */
+
+int gate_decide(struct tools *t, struct source *s, const struct text *text,
+                gate_can_make_fn can_make, struct swsc_form forms[MODEL_LAYER_MATS],
+                struct gate **ret, struct err *e) {
+    struct gate_sample *sample = NULL;
+    struct gate *g = calloc(1, sizeof(*g));
+    *ret = NULL;
+    int r = g ? gate_sample_create(t, s, text, &sample, e)
+              : err_set(e, -ENOMEM, "no memory for a gate");
+    if (r == 0) {
+        uint32_t n;
+        const struct gate_layer *layers = gate_sample_layers(sample, &n);
+        r = gate_run(t, source_hparams(s), layers, n, GATE_TARGET, can_make, g, e);
+        /* What is wrong with the weights is for whoever must quantise them to say. */
+        if (r == -EDOM || r == -ENOTSUP) {
+            free(g);
+            g = NULL;
+            r = 0;
+        }
+    }
+    gate_sample_destroy(sample);
+    if (r < 0) {
+        free(g);
+        return r;
+    }
+    if (g) gate_forms(g, forms);
+    *ret = g;
+    return 0;
+}
+
+void gate_table(const struct gate *g, struct gate_table *ret) {
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
+        const struct gate_kind *k = &g->kinds[m];
+        for (uint32_t i = 0; i < RIVAL_COUNT; i++) {
+            ret->names[i] = k->rivals[i].name;
+            ret->bits[m * RIVAL_COUNT + i] = (float)k->rivals[i].bits;
+            ret->error[m * RIVAL_COUNT + i] = (float)k->rivals[i].error;
+            ret->can_win[m * RIVAL_COUNT + i] = k->can_win[i];
+        }
+        ret->winner[m] = k->winner; /* GATE_NONE is how many there are */
+        ret->margin[m] = (float)k->margin;
+    }
+    ret->in = (struct pack_gate_in){.n = RIVAL_COUNT,
+                                    .names = ret->names,
+                                    .target = (float)g->target,
+                                    .bits = ret->bits,
+                                    .error = ret->error,
+                                    .can_win = ret->can_win,
+                                    .winner = ret->winner,
+                                    .margin = ret->margin};
 }

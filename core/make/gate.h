@@ -14,6 +14,7 @@
 #include "core/make/rival.h"
 #include "core/make/source.h"
 #include "core/model.h"
+#include "core/pack_write.h"
 
 struct err;
 struct gate_sample;
@@ -51,16 +52,39 @@ struct gate_layer {
     const float *moments[SOURCE_INPUT_COUNT]; /* [width][width] */
 };
 
+/* Whether a form can be made; NULL: all that the runtime multiplies. */
+typedef bool (*gate_can_make_fn)(const struct swsc_form *f);
+
 /* layers[n]: 2i and 2i + 1 in turn, as struct rival_task wants them. 0 or the errors of
  * rival_run(). The same for any thread count. */
 int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_layer *layers,
-             uint32_t n, double target, struct gate *ret, struct err *e) MUST_CHECK;
+             uint32_t n, double target, gate_can_make_fn can_make, struct gate *ret,
+             struct err *e) MUST_CHECK;
 
 /* The choice alone, from rivals measured; gate_run() ends with it. */
-void gate_choose(struct gate *g, const struct model_hparams *h);
+void gate_choose(struct gate *g, const struct model_hparams *h, gate_can_make_fn can_make);
 
 /* The winners' forms; kinds without one keep what is in ret[MODEL_LAYER_MATS]. */
 void gate_forms(const struct gate *g, struct swsc_form *ret);
+
+/* All of it for a build: a sample of the text, all rivals at GATE_TARGET, and the winners' forms.
+ * *ret is the caller's, to be freed by free(); NULL, and forms are as they were, where weights or
+ * moments are such that nothing can be compared. 0, -ENOMEM or the errors of gate_sample_create().
+ */
+int gate_decide(struct tools *t, struct source *s, const struct text *text,
+                gate_can_make_fn can_make, struct swsc_form forms[MODEL_LAYER_MATS],
+                struct gate **ret, struct err *e) MUST_CHECK;
+
+/* The gate as a pack holds it; `in` points into the rest and to the gate's names. */
+struct gate_table {
+    struct pack_gate_in in;
+    const char *names[RIVAL_COUNT];
+    float bits[MODEL_LAYER_MATS * RIVAL_COUNT], error[MODEL_LAYER_MATS * RIVAL_COUNT];
+    uint8_t can_win[MODEL_LAYER_MATS * RIVAL_COUNT];
+    uint32_t winner[MODEL_LAYER_MATS];
+    float margin[MODEL_LAYER_MATS];
+};
+void gate_table(const struct gate *g, struct gate_table *ret);
 
 /* Which layers are sampled: ret[GATE_LAYERS]; returns how many. */
 uint32_t gate_layers(uint32_t n_layers, uint32_t *ret);

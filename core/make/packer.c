@@ -11,8 +11,8 @@ static const char help_main[] =
 "ebb-pack: turns a GGUF model into a pack that ebb can serve at changing precision\n"
 "\n"
 "Usage:\n"
-"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--fast]\n"
-"                [--resume] [--windows N] [--threads N]\n"
+"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--no-gate]\n"
+"                [--fast] [--resume] [--windows N] [--threads N]\n"
 "  ebb-pack inspect PACK [--importance | --gate] [--json]\n"
 "  ebb-pack verify PACK\n"
 "  ebb-pack plan PACK --bytes N [--ladder NAME] [--json]\n"
@@ -51,8 +51,8 @@ static const char help_exit[] =
 "  77  permission denied\n";
 
 static const char help_build[] =
-"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--fast]\n"
-"                      [--resume] [--windows N] [--threads N]\n"
+"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--no-gate]\n"
+"                      [--fast] [--resume] [--windows N] [--threads N]\n"
 "\n"
 "Reads a GGUF model (architecture llama; F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K\n"
 "Q6_K IQ4_NL), runs it over a calibration text, and writes a pack whose weights are fitted to what\n"
@@ -65,6 +65,8 @@ static const char help_build[] =
 "                     that meets more than one kind of text\n"
 "  --no-swsc          leave out the third form, about 3 bits a weight, that layers take below their\n"
 "                     high plane. It takes about a third of the time\n"
+"  --no-gate          do not compare forms for it first (a minute or so for a model of 135M weights;\n"
+"                     inspect --gate shows the result), take the default one\n"
 "  --fast             about a tenth of the time: clip search only, on 16 windows of 128 tokens; no\n"
 "                     error feedback, so the 4-bit reading is coarser, and units scored on 4 of\n"
 "                     these windows instead of 16 of 256 tokens; and no third form. The pack says\n"

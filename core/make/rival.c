@@ -29,17 +29,17 @@ struct rival {
 };
 
 static const struct rival rivals[RIVAL_COUNT] = {
-    {GROUPS, 0, 2, false, false},    {GROUPS, 0, 3, false, false},
-    {GROUPS, 0, 2, false, true},     {SVD, 0, 4, false, true},
-    {SVD, 0, 8, false, true},        {BASIS, 0, 4, true, true},
-    {BASIS, 0, 8, true, true},       {CHANNELS, 0, 4, false, false},
-    {CHANNELS, 0, 4, false, true},   {CHANNELS, 0, 8, false, true},
-    {SEGMENTS, 4, 8, false, false},  {SEGMENTS, 4, 8, false, true},
-    {SEGMENTS, 4, 10, false, false}, {SEGMENTS, 4, 10, false, true},
-    {SEGMENTS, 4, 12, false, false}, {SEGMENTS, 4, 8, true, true},
-    {SEGMENTS, 4, 10, true, false},  {SEGMENTS, 4, 10, true, true},
-    {SEGMENTS, 4, 12, true, false},  {SEGMENTS, 8, 10, true, true},
-    {SEGMENTS, 8, 12, true, false},  {SEGMENTS, 8, 12, true, true},
+    {GROUPS, 0, 2, false, false},   {GROUPS, 0, 3, false, false},
+    {SVD, 0, 4, false, true},       {SVD, 0, 8, false, true},
+    {BASIS, 0, 4, true, true},      {BASIS, 0, 8, true, true},
+    {CHANNELS, 0, 4, false, false}, {CHANNELS, 0, 4, false, true},
+    {CHANNELS, 0, 8, false, true},  {SEGMENTS, 4, 8, false, false},
+    {SEGMENTS, 4, 8, false, true},  {SEGMENTS, 4, 10, false, false},
+    {SEGMENTS, 4, 10, false, true}, {SEGMENTS, 4, 12, false, false},
+    {SEGMENTS, 4, 8, true, true},   {SEGMENTS, 4, 10, true, false},
+    {SEGMENTS, 4, 10, true, true},  {SEGMENTS, 4, 12, true, false},
+    {SEGMENTS, 8, 10, true, true},  {SEGMENTS, 8, 12, true, false},
+    {SEGMENTS, 8, 12, true, true},
 };
 
 void rival_name(unsigned rival, char name[RIVAL_NAME]) {
@@ -47,7 +47,7 @@ void rival_name(unsigned rival, char name[RIVAL_NAME]) {
     const struct rival *v = &rivals[rival];
     const char *pair = v->has_pair ? "+pair" : "";
     switch (v->way) {
-    case GROUPS: snprintf(name, RIVAL_NAME, "groups-%u%s", v->bits, pair); return;
+    case GROUPS: snprintf(name, RIVAL_NAME, "groups-%u", v->bits); return;
     case SVD: snprintf(name, RIVAL_NAME, "svd-%u", v->bits); return;
     case BASIS: snprintf(name, RIVAL_NAME, "basis-%u", v->bits); return;
     case CHANNELS: snprintf(name, RIVAL_NAME, "channels-%u%s", v->bits, pair); return;
@@ -97,17 +97,7 @@ static void set_form(const struct rival_task *k, const struct rival *v, struct r
     struct swsc_form f = {0};
     ret->is_form = v->way != GROUPS;
     switch (v->way) {
-    case GROUPS: { /* its pair is no form, but counts as one */
-        ret->bits = groups_bits(k->n_in, v->bits);
-        if (!v->has_pair) return;
-        struct rival_task rest = *k;
-        f.factor_bits = 4;
-        rest.target -= ret->bits;
-        set_rank(&rest, &f);
-        ret->bits += bits_of(k, &f);
-        ret->form = f; /* the caller forgets it */
-        return;
-    }
+    case GROUPS: ret->bits = groups_bits(k->n_in, v->bits); return;
     case SVD:
     case BASIS:
         f.factor_bits = v->bits;
@@ -202,16 +192,9 @@ static int run_groups(struct rival_work *k, unsigned bits, struct err *e) {
     const struct rival_task *t = k->task;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < t->n_mats; i++) {
-        if (k->form.rank > 0) {
-            r = groups_read(k->t, t->mats[i].w, t->n_out, t->n_in, t->mats[i].moments, bits, k->q,
-                            e);
-            if (r == 0) r = add_pair(k, i, e);
-        } else {
-            rival_take(k, i);
-            r = groups_read(k->t, k->some, k->n_some, t->n_in, t->mats[i].moments, bits, k->some_q,
-                            e);
-            if (r == 0) r = rival_measure(k, i, NULL, e);
-        }
+        rival_take(k, i);
+        r = groups_read(k->t, k->some, k->n_some, t->n_in, t->mats[i].moments, bits, k->some_q, e);
+        if (r == 0) r = rival_measure(k, i, NULL, e);
     }
     return r;
 }
@@ -315,9 +298,8 @@ int rival_run(struct tools *t, const struct rival_task *task, unsigned rival,
     rival_name(rival, ret->name);
     set_form(task, v, ret);
     struct rival_work k = {.t = t, .task = task, .form = ret->form};
-    if (!ret->is_form) ret->form = (struct swsc_form){0};
     /* Groups are what all is compared with, whatever they take. */
-    if (ret->bits > task->target + FAR_BEYOND && (v->way != GROUPS || v->has_pair)) return 0;
+    if (ret->bits > task->target + FAR_BEYOND && v->way != GROUPS) return 0;
     int r = check_task(task, e);
     if (r == 0) r = work_init(&k, e);
     if (r == 0) r = measure(&k, v, e);

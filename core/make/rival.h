@@ -25,7 +25,7 @@ struct err;
 struct tools;
 
 enum {
-    RIVAL_COUNT = 22,
+    RIVAL_COUNT = 21,
     RIVAL_NAME = 48, /* bytes of a name, with its end */
     RIVAL_BOOKS = 6, /* segments of 4 and 8, indices of 8, 10 and 12 bits */
 };

@@ -57,6 +57,10 @@ void third_forms(const struct model_hparams *h, struct swsc_form ret[MODEL_LAYER
     }
 }
 
+bool third_can_make(const struct swsc_form *f) {
+    return f->base == SWSC_SEGMENTS && f->len == LEN && f->is_shared && f->rank == 0;
+}
+
 /* At most n windows of the text, evenly spread: ids to be freed, *ret_n how many. */
 static int pick_windows(const struct text *t, uint32_t n, uint32_t **ret, uint32_t *ret_n,
                         struct err *e) {

@@ -29,6 +29,9 @@ enum {
  * segments pay for. */
 void third_forms(const struct model_hparams *h, struct swsc_form ret[MODEL_LAYER_MATS]);
 
+/* Whether third_run() makes this form: segments of 4 with one book for the kind, and no pair. */
+bool third_can_make(const struct swsc_form *f);
+
 struct third_result {
     /* Output errors of each layer, E|(w - q) x|^2 over E|w x|^2, tokens weighted as inorder.h
      * says: 0 where nothing is put out. */

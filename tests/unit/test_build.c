@@ -14,6 +14,7 @@
 #include "core/gemm.h"
 #include "core/gguf.h"
 #include "core/make/build.h"
+#include "core/make/gate.h"
 #include "core/make/resume.h"
 #include "core/make/score.h"
 #include "core/make/tools.h"
@@ -134,8 +135,12 @@ static void build_killed(const struct build_opts *o, struct killer k) {
 }
 
 static struct build_opts text_opts(void) {
-    return (struct build_opts){
-        .source = src, .out = out, .calib = calib, .n_windows = 2, .save_layers = 1};
+    return (struct build_opts){.source = src,
+                               .out = out,
+                               .calib = calib,
+                               .is_without_gate = true, /* it takes long; see test_gate() */
+                               .n_windows = 2,
+                               .save_layers = 1};
 }
 
 static void prepare(struct build_opts o) {
@@ -169,7 +174,8 @@ static void check_resumed(struct build_opts o, const struct killer *k, size_t n,
 
 static const char packing[] = "calibrating and packing", head[] = "packing the head",
                   writing[] = "writing a text", scoring[] = "scoring full>high",
-                  books[] = "making code books", fitting[] = "fitting below four bits";
+                  books[] = "making code books", comparing[] = "comparing forms",
+                  fitting[] = "fitting below four bits";
 
 static void test_resume(void) {
     struct build_opts o = text_opts();
@@ -249,6 +255,9 @@ static void test_resume_mismatch(void) {
     other = o;
     other.is_without_swsc = true;
     check_refused(&other, -EINVAL, "--no-swsc was 'off'");
+    other = o;
+    other.is_without_gate = false;
+    check_refused(&other, -EINVAL, "--no-gate was 'on'");
     write_calib(4);
     check_refused(&o, -EINVAL, "the calibration text's hash");
     write_calib(3);
@@ -497,6 +506,34 @@ static void test_swsc(void) {
     pack_close(p);
 }
 
+/* What was compared is in the pack, and what was taken is what the layers have; interrupted while
+ * it is compared or later, all is the same. */
+static void test_gate(void) {
+    struct build_opts o = text_opts();
+    struct err e;
+    struct pack *p;
+    o.is_without_gate = false;
+    check_resumed(o, (struct killer[]){{comparing, 30}, {packing, 2}}, 2, 2);
+    REQUIRE_OK(pack_open(whole, &p, &e), &e);
+    REQUIRE(pack_gate_n(p) == RIVAL_COUNT && pack_has_swsc(p));
+    CHECK_NEAR(pack_gate_target(p), GATE_TARGET, 1e-6);
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
+        double margin;
+        uint32_t n_out, n_in, winner = pack_gate_winner(p, (enum model_mat)m, &margin);
+        model_mat_shape(pack_hparams(p), (enum model_mat)m, &n_out, &n_in);
+        for (uint32_t i = 0; i < RIVAL_COUNT; i++) {
+            struct pack_gate_form f = pack_gate_form(p, (enum model_mat)m, i);
+            CHECK(f.bits > 1.0);
+            CHECK(f.error > 0.0 || isnan(f.error));
+            if (f.can_win) CHECK(winner < RIVAL_COUNT && f.bits < GATE_TARGET + GATE_SLACK);
+        }
+        if (winner < RIVAL_COUNT)
+            CHECK_NEAR(swsc_form_bits(&pack_swsc(p)[m], n_out, n_in, pack_hparams(p)->n_layers),
+                       pack_gate_form(p, (enum model_mat)m, winner).bits, 1e-4);
+    }
+    pack_close(p);
+}
+
 static void test_mixed(void) {
     struct build_opts o = text_opts();
     struct build_report r;
@@ -536,6 +573,7 @@ int main(int argc, char **argv) {
         {"singular", test_singular},
         {"fast", test_fast},
         {"swsc", test_swsc},
+        {"gate", test_gate},
         {"mixed", test_mixed},
     };
     return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));

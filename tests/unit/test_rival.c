@@ -131,7 +131,7 @@ static float *clustered(uint32_t n, uint64_t *s) {
 
 static void channels_win(void) {
     static const char *const others[] = {"svd-8", "basis-8", "segments-4-1024+pair",
-                                         "segments-8-1024-shared+pair", "groups-2+pair"};
+                                         "segments-8-1024-shared+pair"};
     struct tools *t = rig_create(1);
     uint64_t s = t_seed();
     struct kind k;
@@ -196,7 +196,7 @@ static void odd_inputs(void) {
 }
 
 static void same_for_any_threads(void) {
-    static const char *const some[] = {"groups-2+pair", "basis-8", "channels-4+pair",
+    static const char *const some[] = {"groups-2", "basis-8", "channels-4+pair",
                                        "segments-4-256+pair", "segments-8-1024-shared+pair"};
     struct tools *t[2] = {rig_create(1), rig_create(4)};
     for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
@@ -270,6 +270,10 @@ static struct model_hparams sizes(uint32_t n_layers) {
                                   .n_vocab = 100};
 }
 
+static bool is_second(const struct swsc_form *f) {
+    return f->k == 2;
+}
+
 static void choice(void) {
     struct gate *g = calloc(1, sizeof(*g));
     struct model_hparams h = sizes(30);
@@ -288,21 +292,30 @@ static void choice(void) {
         r[3].bits = 4.0, r[3].error = 0.002; /* far beyond */
     }
     g->kinds[0].rivals[1].bits = 2.5;
-    gate_choose(g, &h); /* six kinds at 3.01 and a small one at 2.5: together below 3 */
+    gate_choose(g, &h, NULL); /* six kinds at 3.01 and a small one at 2.5: together below 3 */
     for (int m = 0; m < MODEL_LAYER_MATS; m++) {
         CHECK_EQU(g->kinds[m].winner, 1);
         CHECK_NEAR(g->kinds[m].margin, 1.0, 1e-9);
         CHECK(!g->kinds[m].can_win[0] && g->kinds[m].can_win[2] && !g->kinds[m].can_win[3]);
     }
     CHECK(g->bits < 3.0);
+    gate_choose(g, &h, is_second);
+    CHECK_EQU(g->kinds[2].winner, 2);
+    CHECK(!g->kinds[2].can_win[1]);
     g->kinds[0].rivals[1].bits = 3.02;
-    gate_choose(g, &h); /* together beyond: all must keep to the target */
+    gate_choose(g, &h, NULL); /* together beyond: all must keep to the target */
     CHECK_EQU(g->kinds[3].winner, 2);
     CHECK(isnan(g->kinds[3].margin));
     for (int m = 1; m < MODEL_LAYER_MATS; m++) g->kinds[m].rivals[2].error = (double)NAN;
-    gate_choose(g, &h);
+    gate_choose(g, &h, NULL);
     CHECK_EQU(g->kinds[1].winner, GATE_NONE);
     CHECK(isnan(g->bits));
+    static struct gate_table table;
+    gate_table(g, &table);
+    CHECK_EQU(table.in.winner[0], 2);
+    CHECK_EQU(table.in.winner[1], table.in.n);
+    CHECK(table.in.can_win[2] && isnan(table.in.error[RIVAL_COUNT + 2]));
+    CHECK_NEAR(table.in.bits[1], 3.02, 1e-6);
     gate_forms(g, forms);
     CHECK_EQU(forms[0].k, 2);
     CHECK_EQU(forms[1].k, 0); /* as it was */
@@ -355,7 +368,7 @@ static void whole_gate(void) {
             for (uint32_t c = 0; c < 64; c++) CHECK(l[k].moments[SOURCE_ATTN_IN][c * 65] > 0.0f);
         g[i] = calloc(1, sizeof(*g[i]));
         REQUIRE(g[i]);
-        REQUIRE_OK(gate_run(t, source_hparams(s), l, n, 5.5, g[i], &e), &e);
+        REQUIRE_OK(gate_run(t, source_hparams(s), l, n, 5.5, NULL, g[i], &e), &e);
         for (int m = 0; m < MODEL_LAYER_MATS; m++) CHECK(g[i]->kinds[m].winner < RIVAL_COUNT);
         CHECK(g[i]->bits > 1.0 && g[i]->bits < 5.6);
         gate_sample_destroy(sample);
