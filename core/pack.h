@@ -21,7 +21,7 @@
  *                                 .basis_shared [u8]
  *   ebb.extents.xxh3 [u64]        XXH3-64 of each tensor (padding included), tensor order
  *   ebb.importance.<score> [f32]  per unit (lsaq, jaccard, kl); higher = matters more
- *   ebb.distortion.<rung>.kl, .jaccard, .error [f32]
+ *   ebb.distortion.<rung>.kl, .jaccard, .pairs, .error [f32]
  *                                 per unit, where measured; NaN: the unit has no such rung. The
  *                                 loss of the unit alone at the rung against all full
  *                                 (make/distortion.h); E|(w - q) x|^2 / E|w x|^2 of its matrices

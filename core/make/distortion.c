@@ -13,8 +13,11 @@
 #include "core/model.h"
 #include "core/pack.h"
 
-enum metric { KL, JACCARD };
-enum { METRICS = JACCARD + 1 };
+enum metric { KL, JACCARD, PAIRS };
+enum { METRICS = PAIRS + 1 };
+
+static const char *const metric_names[METRICS] = {
+    [KL] = "kl", [JACCARD] = "jaccard", [PAIRS] = "pairs"};
 
 struct work {
     struct tools *t; /* borrowed, as are the next three */
@@ -85,8 +88,10 @@ static int measure(struct work *k, enum rung upper, enum rung lower, struct err 
     if (r < 0) return r;
     for (uint32_t u = 0; u < k->n_units; u++) {
         struct hull_unit *kl = &k->units[KL][u], *jaccard = &k->units[JACCARD][u];
+        struct hull_unit *pairs = &k->units[PAIRS][u];
         kl->loss[lower] = kl->loss[upper] + k->pair[u].kl;
         jaccard->loss[lower] = jaccard->loss[upper] + k->pair[u].jaccard * k->pair[u].jaccard;
+        pairs->loss[lower] = pairs->loss[upper] + k->pair[u].pairs;
     }
     if (upper == RUNG_FULL) k->d->result = result;
     return 0;
@@ -99,15 +104,14 @@ static float loss_of(const struct work *k, int metric, uint32_t unit, uint32_t r
 }
 
 static void keep_scores(struct work *k, const float *lsaq) {
-    static const char *const names[METRICS] = {[KL] = "kl", [JACCARD] = "jaccard"};
     memcpy(add_score(k, NULL, "lsaq"), lsaq, k->n_units * sizeof(*lsaq));
-    for (int m = 0; m < METRICS; m++) {
-        float *v = add_score(k, NULL, names[m]);
+    for (int m = 0; m < PAIRS; m++) {
+        float *v = add_score(k, NULL, metric_names[m]);
         for (uint32_t u = 0; u < k->n_units; u++) v[u] = loss_of(k, m, u, RUNG_HIGH);
     }
     for (uint32_t r = 0; r < HULL_RUNGS; r++)
         for (int m = 0; is_in_pack(k, (enum rung)r) && m < METRICS; m++) {
-            float *v = add_score(k, rung_name((enum rung)r), names[m]);
+            float *v = add_score(k, rung_name((enum rung)r), metric_names[m]);
             for (uint32_t u = 0; u < k->n_units; u++) v[u] = loss_of(k, m, u, r);
         }
 }
@@ -124,7 +128,7 @@ static int make_ladders(struct work *k, const float *lsaq, struct err *e) {
         if (i == 1)
             r = hull_ranked(k->units[KL], k->n_units, lsaq, true, steps, &d->ladders[i].n_steps, e);
         else
-            r = hull_ladder(k->units[i == 0 ? JACCARD : KL], k->n_units, true, steps,
+            r = hull_ladder(k->units[i == 0 ? PAIRS : KL], k->n_units, true, steps,
                             &d->ladders[i].n_steps, e);
     }
     return r;

@@ -8,10 +8,14 @@
  * byte compares one large unit with several small ones. Divergences do: independent changes of the
  * logits add their variances, and a small KL is half of such a variance. The Jaccard loss j goes
  * with the deviation, the root of that (on a 135M model j is 1.0 to 1.26 times the root of the KL
- * for every unit). So what is added is j * j: the cost of a step of the ladder `jaccard` is the
- * square that it adds, and ebb.distortion.<rung>.jaccard the root of the sum. With j itself as cost
- * that model's head, worth eight layers in bytes, would go before all layers, at a KL of thirteen.
- */
+ * for every unit). So ebb.distortion.<rung>.jaccard is the root of the sum of squares. With j as a
+ * step's cost that model's head, worth eight layers in bytes, would go before all layers.
+ *
+ * The cost of a step of the ladder `jaccard` is the share of pairs of words that it exchanges
+ * (score.h), the square as it should be. The square of a mean is too small for units whose effect
+ * differs much between positions, the head above all, and the mean of squares too large, as the
+ * number e of words exchanged is small and whole: if words go at a rate r, E[e * e] is r * r + r,
+ * but E[e * (e - 1)] is r * r, and the mean over positions that of r * r. */
 #ifndef EBB_CORE_MAKE_DISTORTION_H
 #define EBB_CORE_MAKE_DISTORTION_H
 
@@ -23,10 +27,10 @@ struct err;
 struct text;
 struct tools;
 
-enum { DISTORTION_LADDERS = 3, DISTORTION_SCORES = 3 + 2 * 3 };
+enum { DISTORTION_LADDERS = 3, DISTORTION_SCORES = 3 + 3 * 3 };
 
 struct distortion {
-    /* ebb.importance.* and ebb.distortion.*.{kl,jaccard} */
+    /* ebb.importance.* and ebb.distortion.*.{kl,jaccard,pairs} */
     struct pack_score_in scores[DISTORTION_SCORES];
     uint32_t n_scores;
     /* jaccard, lsaq, kl: what is asked for when nothing is, comes first. */

@@ -10,7 +10,6 @@
 #include "core/err.h"
 #include "core/kv.h"
 #include "core/make/divergence.h"
-#include "core/make/importance.h"
 #include "core/make/text.h"
 #include "core/make/tools.h"
 #include "core/make/topk.h"
@@ -28,7 +27,7 @@ enum {
 
 struct point { /* of one position of the block in work */
     struct topk base;
-    double kl, jaccard;
+    double kl, jaccard, pairs;
 };
 
 /* The runs of a window: unit u's at u, the base at n_units. */
@@ -51,10 +50,10 @@ struct score {
     float *x;             /* [group][n_units + 1][window][n_embd] */
     float *base, *judged; /* [BLOCK][ld] */
     size_t x_bytes, block_bytes;
-    struct engine_row *rows; /* [window] */
-    struct point *points;    /* [BLOCK] */
-    double *kl, *jaccard;    /* [n_units]: sums */
-    uint64_t n_done, n_work; /* for the progress: passes of a run through a unit */
+    struct engine_row *rows;      /* [window] */
+    struct point *points;         /* [BLOCK] */
+    double *kl, *jaccard, *pairs; /* [n_units]: sums */
+    uint64_t n_done, n_work;      /* for the progress: passes of a run through a unit */
     char what[48];
 };
 
@@ -179,6 +178,17 @@ static void score_base(void *ud, uint32_t i) {
     sc->t->ops.log_softmax(s, sc->h->n_vocab);
 }
 
+/* Words of the base's set that the other one has not. */
+static uint32_t exchanged(const struct topk *base, const struct topk *own, uint32_t k) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < k; i++) {
+        bool is_kept = false;
+        for (uint32_t j = 0; j < k; j++) is_kept |= own->id[j] == base->id[i];
+        n += !is_kept;
+    }
+    return n;
+}
+
 static void score_judged(void *ud, uint32_t i) {
     struct score *sc = ud;
     float *p = sc->judged + (size_t)i * sc->ld;
@@ -186,7 +196,9 @@ static void score_judged(void *ud, uint32_t i) {
     struct topk own;
     topk_of(&own, sc->k, p, sc->h->n_vocab);
     sc->t->ops.log_softmax(p, sc->h->n_vocab);
-    at->jaccard = (double)importance_jaccard_loss(at->base.id, own.id, sc->k);
+    double e = exchanged(&at->base, &own, sc->k), k = sc->k;
+    at->jaccard = 2.0 * e / (k + e); /* 1 - (k - e) / (k + e) */
+    at->pairs = sc->k > 1 ? e * (e - 1.0) / (k * (k - 1.0)) : 0.0;
     at->kl = divergence(sc->base + (size_t)i * sc->ld, p, sc->h->n_vocab);
 }
 
@@ -213,6 +225,7 @@ static int score_block(struct score *sc, uint32_t w, uint32_t pos, uint32_t n, s
         for (uint32_t i = 0; i < n; i++) {
             sc->kl[u] += sc->points[i].kl;
             sc->jaccard[u] += sc->points[i].jaccard;
+            sc->pairs[u] += sc->points[i].pairs;
         }
         char name[16];
         if (!isfinite(sc->kl[u]))
@@ -285,10 +298,11 @@ static int init(struct score *sc, struct err *e) {
     sc->lower = make_plan(n_units);
     sc->rows = calloc(sc->window, sizeof(*sc->rows));
     sc->points = calloc(BLOCK, sizeof(*sc->points));
-    sc->kl = calloc(2 * (size_t)n_units, sizeof(*sc->kl));
+    sc->kl = calloc(3 * (size_t)n_units, sizeof(*sc->kl));
     if (!sc->is_scored || !sc->upper || !sc->lower || !sc->rows || !sc->points || !sc->kl)
         return err_set(e, -ENOMEM, "no memory to score the units");
     sc->jaccard = sc->kl + n_units;
+    sc->pairs = sc->jaccard + n_units;
     int r = check(sc, e);
     if (r < 0) return r;
 
@@ -334,9 +348,10 @@ static void fill(const struct score *sc, struct score_unit *ret, struct score_re
         /* A divergence is never negative; the sum of a tiny one's terms may be. */
         if (sc->is_scored[u])
             ret[u] = (struct score_unit){.kl = fmax(sc->kl[u] / n, 0.0),
-                                         .jaccard = sc->jaccard[u] / n};
+                                         .jaccard = sc->jaccard[u] / n,
+                                         .pairs = sc->pairs[u] / n};
         else
-            ret[u] = (struct score_unit){.kl = (double)NAN, .jaccard = (double)NAN};
+            ret[u] = (struct score_unit){(double)NAN, (double)NAN, (double)NAN};
     }
     *ret_result = (struct score_result){
         .n_windows = sc->n_windows, .window = sc->window, .n_positions = n};

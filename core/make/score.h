@@ -5,6 +5,8 @@
  *   kl       mean KL(base || lowered) of the predictions
  *   jaccard  mean Jaccard loss 1 - |A & B| / |A | B| of the sets of the k = 30 likeliest words:
  *            LSAQ's measure (importance.h), taken between the model's own final predictions
+ *   pairs    mean share of the pairs of words in A of which B has neither, e (e - 1) / (k (k - 1))
+ *            with e words exchanged: what of a Jaccard loss adds up over units (distortion.h)
  *
  * What a lowered run shares with the base is not computed twice: the runs go through the layers
  * together, one layer after the other, and a unit's own run branches off the base at its layer. So
@@ -41,7 +43,8 @@ struct score_task {
 
 struct score_unit {
     double kl;      /* nats, >= 0; NaN if the unit has no lower rung */
-    double jaccard; /* 0 .. 1; NaN likewise */
+    double jaccard; /* 0 .. 1; NaN likewise, as the next */
+    double pairs;   /* 0 .. 1 */
 };
 
 struct score_result {

@@ -111,7 +111,7 @@ static void check_ladder(const struct fixture *f, const struct pack_ladder_in *i
         snprintf(from, sizeof(from), "ebb.distortion.%s.%s", rung_name(s->from), metric);
         snprintf(to, sizeof(to), "ebb.distortion.%s.%s", rung_name(s->to), metric);
         double a = (double)find(d, from)[s->unit], b = (double)find(d, to)[s->unit];
-        double cost = strcmp(metric, "jaccard") == 0 ? b * b - a * a : b - a;
+        double cost = b - a;
         CHECK_NEAR(s->cost, cost, 1e-5 * fabs(cost) + 1e-7);
         CHECK((double)s->cost / (double)s->bytes >= last * (1 - 1e-6));
         last = (double)s->cost / (double)s->bytes;
@@ -127,7 +127,7 @@ static void scores_add_up(void) {
         struct score_unit high[MAX_UNITS], swsc[MAX_UNITS];
         make(&f, has_swsc);
         REQUIRE_OK(distortion_measure(&f.t, f.pack, &f.text, false, lsaq, &d, &e), &e);
-        CHECK_EQU(d.n_scores, has_swsc ? 9 : 7);
+        CHECK_EQU(d.n_scores, has_swsc ? 12 : 9);
         CHECK_EQU(d.result.n_positions, WINDOWS * WINDOW * 3 / 4);
         pair(&f, RUNG_FULL, RUNG_HIGH, high);
         if (has_swsc) pair(&f, RUNG_HIGH, RUNG_SWSC, swsc);
@@ -138,6 +138,7 @@ static void scores_add_up(void) {
             CHECK(find(&d, "ebb.distortion.full.kl")[u] == 0);
             CHECK(find(&d, "ebb.distortion.high.kl")[u] == (float)high[u].kl);
             CHECK_NEAR(find(&d, "ebb.distortion.high.jaccard")[u], high[u].jaccard, 1e-6);
+            CHECK(find(&d, "ebb.distortion.high.pairs")[u] == (float)high[u].pairs);
             if (!has_swsc) {
                 CHECK(!find(&d, "ebb.distortion.swsc.kl"));
                 continue;
@@ -160,7 +161,7 @@ static void scores_add_up(void) {
                        pack_unit_bytes(f.pack, u, RUNG_SWSC) <
                            pack_unit_bytes(f.pack, u, RUNG_HIGH);
         CHECK_EQU(d.ladders[1].n_steps, n_steps + count_may_page(&f));
-        check_ladder(&f, &d.ladders[0], "jaccard", &d);
+        check_ladder(&f, &d.ladders[0], "pairs", &d);
         check_ladder(&f, &d.ladders[1], NULL, &d);
         check_ladder(&f, &d.ladders[2], "kl", &d);
         distortion_fini(&d);

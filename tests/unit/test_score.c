@@ -172,10 +172,13 @@ static void plain_score(struct plain *p, const struct text *text, uint32_t unit,
                 both += is_top(a, n_vocab, k) && is_top(b, n_vocab, k);
             }
             ret->jaccard += 1.0 - both / (double)(2 * SCORE_TOP_K - both);
+            double gone = SCORE_TOP_K - both;
+            ret->pairs += gone * (gone - 1) / (SCORE_TOP_K * (SCORE_TOP_K - 1));
         }
     }
     ret->kl /= n;
     ret->jaccard /= n;
+    ret->pairs /= n;
 }
 
 /* ---- tests ---- */
@@ -219,13 +222,14 @@ static void check_pair(struct tiny_opts o, int variant, enum rung upper, enum ru
     for (uint32_t u = 0; u < p.n_units; u++) {
         struct score_unit want;
         if (!pack_has_rung(pack, u, lower)) {
-            CHECK(isnan(got[u].kl) && isnan(got[u].jaccard));
+            CHECK(isnan(got[u].kl) && isnan(got[u].jaccard) && isnan(got[u].pairs));
             continue;
         }
         plain_score(&p, &text, u, &want);
         CHECK(want.kl > 1e-4 && want.jaccard > 0.01);
         CHECK_NEAR(got[u].kl, want.kl, 1e-4 * want.kl + 1e-7);
         CHECK_NEAR(got[u].jaccard, want.jaccard, 1e-7);
+        CHECK_NEAR(got[u].pairs, want.pairs, 1e-7);
     }
     text_fini(&text);
     plain_free(&p);
