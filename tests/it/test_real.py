@@ -58,7 +58,7 @@ def answers_make_sense():
             for prompt, word in KNOWN:
                 r = d.complete(prompt, max_tokens=12).json()
                 check_in(word, r["choices"][0]["text"], r["system_fingerprint"])
-        check_eq(d.status()["position"], d.status()["positions"], "the second round's position")
+        check(d.status()["units"]["full"] <= 1, "nearly all units at high in the second round")
         r = d.chat("What is 2+2?", max_tokens=40)
         check_in("4", r.json()["choices"][0]["message"]["content"])
 
