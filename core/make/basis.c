@@ -51,7 +51,9 @@ int basis_fit(struct tools *t, const struct basis_layer *layers, uint32_t n, uin
     int r = stack_init(t, &s, layers, n, n_out, n_in, rank, e);
     if (r < 0) return r;
     r = lowrank_basis(t, s.w, n * n_out, n_in, s.moments, rank, s.b, e);
-    if (r == 0) r = factor_quantise(t, s.b, rank, n_in, bits, s.moments, &x.b, e);
+    if (r == 0)
+        r = factor_quantise(t, s.b, rank, n_in, bits, &(struct factor_inputs){.moments = s.moments},
+                            &x.b, e);
     for (uint32_t l = 0; r == 0 && l < n; l++)
         r = lowrank_coefficients(t, layers[l].w, n_out, layers[l].moments, &x.b, n == 1, &x.a[l],
                                  e);

@@ -247,11 +247,11 @@ static void run_rounds(struct clustering *x, unsigned rounds) {
  */
 
 /* Centroids as weights, to planes. */
-static int quantise(struct clustering *x, const float *moments, uint8_t bits, struct factor *ret,
-                    struct err *e) {
+static int quantise(struct clustering *x, const struct factor_inputs *in, uint8_t bits,
+                    struct factor *ret, struct err *e) {
     for (size_t c = 0; c < x->k; c++)
         for (size_t i = 0; i < x->n_in; i++) x->c[c * x->n_in + i] /= x->root[i];
-    return factor_quantise(x->t, x->c, x->k, x->n_in, bits, moments, ret, e);
+    return factor_quantise(x->t, x->c, x->k, x->n_in, bits, in, ret, e);
 }
 
 /* The gain of each row that makes the output's error least: with p = C M, <w, p> / <c, p>. */
@@ -278,8 +278,8 @@ static int fit_gains(struct clustering *x, const float *w, const float *moments,
 }
 
 int channels_fit(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in,
-                 const float *moments, const struct channels_opts *o, struct channels *ret,
-                 struct err *e) {
+                 const struct factor_inputs *in, const struct channels_opts *o,
+                 struct channels *ret, struct err *e) {
     ASSERT(o->k >= 1 && o->k <= MIN(n_out, (uint32_t)SWSC_MAX_CHANNELS) && n_in % PLANE_GROUP == 0);
     struct clustering x = {.t = t, .n_out = n_out, .n_in = n_in, .k = o->k};
     struct channels c = {.n_out = n_out, .n_in = n_in, .k = o->k};
@@ -289,12 +289,12 @@ int channels_fit(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in,
     int r = clustering_init(&x, e);
     if (r == 0 && (!c.gains || !c.labels))
         r = err_set(e, -ENOMEM, "no memory for the labels of %u rows", n_out);
-    if (r == 0) r = take_rows(&x, w, moments, e);
+    if (r == 0) r = take_rows(&x, w, in->moments, e);
     if (r == 0) {
         run_rounds(&x, o->rounds);
-        r = quantise(&x, moments, o->bits, &c.c, e);
+        r = quantise(&x, in, o->bits, &c.c, e);
     }
-    if (r == 0) r = fit_gains(&x, w, moments, &c, e);
+    if (r == 0) r = fit_gains(&x, w, in->moments, &c, e);
     clustering_fini(&x);
     if (r < 0) {
         channels_fini(&c);

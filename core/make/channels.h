@@ -31,11 +31,11 @@ struct channels_opts {
     unsigned rounds; /* of Lloyd's, at most; it ends when no label changes */
 };
 
-/* w[n_out][n_in]; moments[n_in][n_in], or NULL: plain distances, as published. 0, -EDOM (not
+/* w[n_out][n_in]; without moments distances are plain, as published. 0, -EDOM (not
  * finite), -ENOTSUP (beyond what planes hold) or -ENOMEM. */
 int channels_fit(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in,
-                 const float *moments, const struct channels_opts *o, struct channels *ret,
-                 struct err *e) MUST_CHECK;
+                 const struct factor_inputs *in, const struct channels_opts *o,
+                 struct channels *ret, struct err *e) MUST_CHECK;
 void channels_fini(struct channels *c); /* accepts what is all zero */
 
 /* As it reads: ret[n_out][n_in]. 0 or -ENOMEM. */

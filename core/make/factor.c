@@ -30,9 +30,10 @@ static size_t bind(struct factor *f, uint8_t *base) {
 }
 
 int factor_quantise(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in, uint8_t bits,
-                    const float *moments, struct factor *ret, struct err *e) {
+                    const struct factor_inputs *in, struct factor *ret, struct err *e) {
     ASSERT(bits == 4 || bits == 8);
     struct factor f = {.mem = t->mem, .n_out = n_out, .n_in = n_in, .bits = bits};
+    const float *moments = in->moments;
     struct feedback *feedback = NULL;
     struct planes_stats unused = {0};
     float *energy = malloc(n_in * sizeof(*energy));
@@ -45,14 +46,15 @@ int factor_quantise(struct tools *t, const float *w, uint32_t n_out, uint32_t n_
         float x = moments ? moments[i * n_in + i] : 1.0f;
         energy[i] = x > 0.0f && isfinite(x) ? x : 0.0f;
     }
-    if (r == 0 && moments) {
+    if (r == 0 && moments && !in->feedback) {
         r = feedback_create(t->mem, moments, n_in, &feedback, e);
         if (r == -EDOM) r = 0;
     }
     if (r == 0) {
         bind(&f, f.data);
-        struct planes_inputs in = {.energy = energy, .feedback = feedback};
-        r = planes_quantise(t->mem, t->pool, &t->ops, w, n_out, n_in, &in, &f.dst, &unused, e);
+        struct planes_inputs known = {.energy = energy,
+                                      .feedback = in->feedback ? in->feedback : feedback};
+        r = planes_quantise(t->mem, t->pool, &t->ops, w, n_out, n_in, &known, &f.dst, &unused, e);
     }
     feedback_destroy(feedback);
     free(energy);

@@ -8,6 +8,7 @@
 #include "kernels/planes.h"
 
 struct err;
+struct feedback;
 struct kern_ops;
 struct mem;
 struct tools;
@@ -21,11 +22,18 @@ struct factor {
     struct planes_dst dst; /* the arrays in it, each of the size that kernels/planes.h says */
 };
 
-/* w[n_out][n_in], n_in a multiple of 32. moments[n_in][n_in] of its inputs, or NULL: they are all
- * alike; where they allow no error feedback, their diagonal alone counts. 0, -ENOTSUP (a weight
+/* What is known of the inputs of a matrix, all borrowed. */
+struct factor_inputs {
+    const float *moments; /* [n_in][n_in] symmetric; NULL: inputs all alike and independent */
+    /* Made from the moments by who quantises often; NULL: it is made each time. */
+    const struct feedback *feedback;
+};
+
+/* w[n_out][n_in], n_in a multiple of 32. Where the moments allow no error feedback their diagonal
+ * alone counts. 0, -ENOTSUP (a weight
  * that is not finite or beyond the planes' reach) or -ENOMEM. */
 int factor_quantise(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in, uint8_t bits,
-                    const float *moments, struct factor *ret, struct err *e) MUST_CHECK;
+                    const struct factor_inputs *in, struct factor *ret, struct err *e) MUST_CHECK;
 void factor_fini(struct factor *f); /* accepts what is all zero */
 
 struct kern_planes factor_planes(const struct factor *f);

@@ -62,16 +62,16 @@ void gate_forms(const struct gate *g, struct swsc_form *ret) {
 /* All rivals for one kind of matrix. */
 static int measure_kind(struct tools *t, struct rival_task *task, uint32_t mat,
                         struct gate_kind *ret, struct err *e) {
-    struct rival_books books = {0};
+    struct rival_kept kept = {0};
     int r = 0;
-    task->books = &books;
+    task->kept = &kept;
     for (unsigned i = 0; r == 0 && i < RIVAL_COUNT; i++) {
         r = rival_run(t, task, i, &ret->rivals[i], e);
         if (r == 0)
             progress_tell(&t->progress, "comparing forms", mat * RIVAL_COUNT + i + 1,
                           MODEL_LAYER_MATS * RIVAL_COUNT, "forms");
     }
-    rival_books_fini(&books);
+    rival_kept_fini(&kept);
     if (r < 0) err_prefix(e, "%s", model_mat_name((enum model_mat)mat));
     return r;
 }

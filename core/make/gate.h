@@ -26,8 +26,8 @@ struct tools;
 
 enum {
     GATE_LAYERS = 4,     /* sampled, at most */
-    GATE_WINDOWS = 8,    /* of the text, at most, that moments are taken from */
-    GATE_MAX_ROWS = 256, /* of a matrix that are measured */
+    GATE_WINDOWS = 6,    /* of the text, at most, that moments are taken from */
+    GATE_MAX_ROWS = 192, /* of a matrix that are measured */
     GATE_NONE = RIVAL_COUNT,
 };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "core/make/factor.h"
 #include "core/make/feedback.h"
 #include "core/make/slots.h"
 #include "core/make/tools.h"
@@ -154,17 +155,18 @@ static int create_feedback(struct tools *t, const float *moments, uint32_t n, st
 }
 
 int groups_read(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in,
-                const float *moments, unsigned bits, float *ret, struct err *e) {
+                const struct factor_inputs *in, unsigned bits, float *ret, struct err *e) {
     ASSERT(bits >= 2 && bits <= 4 && n_in % PLANE_GROUP == 0);
     struct job j = {.w = w, .ret = ret, .n_out = n_out, .n_in = n_in};
+    const float *moments = in->moments;
     struct feedback *f = NULL;
     float *weights = malloc(n_in * sizeof(*weights));
     double mean = 0.0;
-    int r = weights ? create_feedback(t, moments, n_in, &f, e)
-                    : err_set(e, -ENOMEM, "no memory for %u inputs", n_in);
+    int r = weights ? 0 : err_set(e, -ENOMEM, "no memory for %u inputs", n_in);
+    if (r == 0 && !in->feedback) r = create_feedback(t, moments, n_in, &f, e);
     if (r < 0) goto out;
     j.top = (uint8_t)((1u << bits) - 1);
-    j.feedback = f;
+    j.feedback = in->feedback ? in->feedback : f;
     j.weights = weights;
     for (size_t i = 0; moments && i < n_in; i++) mean += (double)moments[i * n_in + i] / n_in;
     for (size_t i = 0; i < n_in; i++)

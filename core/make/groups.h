@@ -9,15 +9,17 @@
 #include "core/defs.h"
 
 struct err;
+struct factor_inputs;
 struct tools;
 
 /* Average bits a weight of `bits`-bit groups: with 16 bits a group and 32 a row. */
 double groups_bits(uint32_t n_in, unsigned bits);
 
-/* As they read: ret[n_out][n_in] for w[n_out][n_in], n_in a multiple of 32. moments[n_in][n_in], or
- * NULL: inputs all alike and independent, as moments count that allow no feedback. bits: 2 .. 4.
+/* As they read: ret[n_out][n_in] for w[n_out][n_in], n_in a multiple of 32. Moments that allow no
+ * feedback count as none: inputs all alike and independent. bits: 2 .. 4.
  * 0 or -ENOMEM. */
 int groups_read(struct tools *t, const float *w, uint32_t n_out, uint32_t n_in,
-                const float *moments, unsigned bits, float *ret, struct err *e) MUST_CHECK;
+                const struct factor_inputs *in, unsigned bits, float *ret,
+                struct err *e) MUST_CHECK;
 
 #endif

@@ -308,7 +308,9 @@ int lowrank_coefficients(struct tools *t, const float *e, uint32_t n_out, const 
         r = check_finite(c.inner.p, c.rank, c.rank, "the basis' moments", err);
     }
     if (r == 0) r = solve_a(&c, err);
-    if (r == 0) r = factor_quantise(t, c.a.p, n_out, c.rank, b->bits, c.inner.p, ret, err);
+    if (r == 0)
+        r = factor_quantise(t, c.a.p, n_out, c.rank, b->bits,
+                            &(struct factor_inputs){.moments = c.inner.p}, ret, err);
     if (r == 0 && scale_b) {
         r = scale_rows(&c, b, ret, err);
         if (r < 0) factor_fini(ret);
@@ -321,18 +323,19 @@ int lowrank_coefficients(struct tools *t, const float *e, uint32_t n_out, const 
  */
 
 int lowrank_fit(struct tools *t, const float *e, uint32_t n_out, uint32_t n_in,
-                const float *moments, uint32_t rank, uint8_t bits, struct lowrank *ret,
+                const struct factor_inputs *in, uint32_t rank, uint8_t bits, struct lowrank *ret,
                 struct err *err) {
     struct lowrank l = {0};
     struct block b;
     int r = 0;
     if (!block_init(t, &b, rank, n_in, sizeof(float)))
         r = err_set(err, -ENOMEM, "no memory for a basis of %u", rank);
-    if (r == 0) r = lowrank_basis(t, e, n_out, n_in, moments, rank, b.p, err);
-    if (r == 0)
-        r = factor_quantise(t, b.p, rank, n_in, bits, known_moments(moments, n_in), &l.b, err);
+    struct factor_inputs known = *in;
+    known.moments = known_moments(in->moments, n_in);
+    if (r == 0) r = lowrank_basis(t, e, n_out, n_in, known.moments, rank, b.p, err);
+    if (r == 0) r = factor_quantise(t, b.p, rank, n_in, bits, &known, &l.b, err);
     block_fini(t, &b);
-    if (r == 0) r = lowrank_coefficients(t, e, n_out, moments, &l.b, true, &l.a, err);
+    if (r == 0) r = lowrank_coefficients(t, e, n_out, known.moments, &l.b, true, &l.a, err);
     if (r < 0) {
         lowrank_fini(&l);
         return r;

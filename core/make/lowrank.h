@@ -28,12 +28,11 @@ struct lowrank {
     struct factor b; /* [rank][n_in] */
 };
 
-/* e[n_out][n_in]; moments[n_in][n_in] symmetric, or NULL: inputs all alike and independent, as
- * moments that are all zero count, too. rank: a multiple of 32; beyond the smaller side the rest is
- * zero. bits: 4 or 8. 0, -EDOM (not finite, or out of all proportion), -ENOTSUP (beyond what planes
- * hold) or -ENOMEM. */
+/* e[n_out][n_in]. Moments that are all zero count as none. rank: a multiple of 32; beyond the
+ * smaller side the rest is zero. bits: 4 or 8. 0, -EDOM (not finite, or out of all proportion),
+ * -ENOTSUP (beyond what planes hold) or -ENOMEM. */
 int lowrank_fit(struct tools *t, const float *e, uint32_t n_out, uint32_t n_in,
-                const float *moments, uint32_t rank, uint8_t bits, struct lowrank *ret,
+                const struct factor_inputs *in, uint32_t rank, uint8_t bits, struct lowrank *ret,
                 struct err *err) MUST_CHECK;
 void lowrank_fini(struct lowrank *l); /* accepts what is all zero */
 

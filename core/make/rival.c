@@ -8,6 +8,7 @@
 #include "core/err.h"
 #include "core/make/basis.h"
 #include "core/make/channels.h"
+#include "core/make/feedback.h"
 #include "core/make/groups.h"
 #include "core/make/lowrank.h"
 #include "core/make/output.h"
@@ -15,9 +16,11 @@
 #include "core/make/tools.h"
 #include "core/mem.h"
 
-enum { LLOYD_ROUNDS = 8, K_STEP = 8 };
+enum { LLOYD_ROUNDS = 5, K_STEP = 8 };
 /* Bits beyond the target from which on a way is not worth measuring. */
 #define FAR_BEYOND 0.1
+/* Moments up to this size (2048 inputs) are worth keeping in a few forms. */
+#define KEEP_BYTES ((size_t)16 << 20)
 
 enum way { GROUPS, SVD, BASIS, CHANNELS, SEGMENTS };
 
@@ -168,13 +171,23 @@ int rival_measure(struct rival_work *k, uint32_t mat, const float *q, struct err
     return r;
 }
 
+struct factor_inputs rival_inputs(struct rival_work *k, uint32_t mat) {
+    struct factor_inputs in = {.moments = k->task->mats[mat].moments};
+    struct feedback **kept = &k->task->kept->feedbacks[mat];
+    /* If it cannot be had, whoever needs it tries again and says why. */
+    if (k->is_kept && in.moments && !*kept)
+        ignore_result(feedback_create(k->t->mem, in.moments, k->task->n_in, kept, NULL));
+    in.feedback = *kept;
+    return in;
+}
+
 int rival_pair(struct rival_work *k, uint32_t mat, const float *q, struct err *e) {
     const struct rival_mat *m = &k->task->mats[mat];
     uint32_t n_out = k->task->n_out, n_in = k->task->n_in;
+    struct factor_inputs in = rival_inputs(k, mat);
     struct lowrank l = {0};
     for (size_t i = 0; i < (size_t)n_out * n_in; i++) k->e[i] = m->w[i] - q[i];
-    int r = lowrank_fit(k->t, k->e, n_out, n_in, m->moments, k->form.rank, k->form.factor_bits, &l,
-                        e);
+    int r = lowrank_fit(k->t, k->e, n_out, n_in, &in, k->form.rank, k->form.factor_bits, &l, e);
     if (r == 0) r = lowrank_read(k->t, &l, k->pair, e);
     lowrank_fini(&l);
     return r;
@@ -192,8 +205,9 @@ static int run_groups(struct rival_work *k, unsigned bits, struct err *e) {
     const struct rival_task *t = k->task;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < t->n_mats; i++) {
+        struct factor_inputs in = rival_inputs(k, i);
         rival_take(k, i);
-        r = groups_read(k->t, k->some, k->n_some, t->n_in, t->mats[i].moments, bits, k->some_q, e);
+        r = groups_read(k->t, k->some, k->n_some, t->n_in, &in, bits, k->some_q, e);
         if (r == 0) r = rival_measure(k, i, NULL, e);
     }
     return r;
@@ -234,7 +248,8 @@ static int run_channels(struct rival_work *k, struct err *e) {
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < t->n_mats; i++) {
         struct channels c = {0};
-        r = channels_fit(k->t, t->mats[i].w, t->n_out, t->n_in, t->mats[i].moments, &o, &c, e);
+        struct factor_inputs in = rival_inputs(k, i);
+        r = channels_fit(k->t, t->mats[i].w, t->n_out, t->n_in, &in, &o, &c, e);
         if (r == 0) r = channels_read(k->t, &c, k->q, e);
         channels_fini(&c);
         if (r == 0) r = k->form.rank > 0 ? add_pair(k, i, e) : rival_measure(k, i, k->q, e);
@@ -245,6 +260,8 @@ static int run_channels(struct rival_work *k, struct err *e) {
 static int work_init(struct rival_work *k, struct err *e) {
     struct mem *m = k->t->mem;
     bool is_by_rows = k->form.rank == 0 && k->form.base != SWSC_CHANNELS;
+    size_t square = (size_t)k->task->n_in * k->task->n_in * sizeof(float);
+    k->is_kept = square <= KEEP_BYTES;
     k->n_some = n_measured(k->task);
     k->some_bytes = (size_t)k->n_some * k->task->n_in * sizeof(float);
     k->all_bytes = is_by_rows ? 0 : (size_t)k->task->n_out * k->task->n_in * sizeof(float);
@@ -292,7 +309,8 @@ static int measure(struct rival_work *k, const struct rival *v, struct err *e) {
 
 int rival_run(struct tools *t, const struct rival_task *task, unsigned rival,
               struct rival_result *ret, struct err *e) {
-    ASSERT(rival < RIVAL_COUNT && task->n_mats > 0 && task->n_in % PLANE_GROUP == 0);
+    ASSERT(rival < RIVAL_COUNT && task->n_mats > 0 && task->n_mats <= RIVAL_MATS);
+    ASSERT(task->n_in % PLANE_GROUP == 0);
     const struct rival *v = &rivals[rival];
     *ret = (struct rival_result){.error = (double)NAN};
     rival_name(rival, ret->name);

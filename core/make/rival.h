@@ -22,11 +22,14 @@
 #include "core/swsc.h"
 
 struct err;
+struct feedback;
+struct segfit;
 struct tools;
 
 enum {
     RIVAL_COUNT = 21,
     RIVAL_NAME = 48, /* bytes of a name, with its end */
+    RIVAL_MATS = 4,  /* of a task, at most */
     RIVAL_BOOKS = 6, /* segments of 4 and 8, indices of 8, 10 and 12 bits */
 };
 
@@ -35,22 +38,24 @@ struct rival_mat {
     const float *moments; /* [n_in][n_in] symmetric, of its inputs; or NULL: all alike */
 };
 
-/* Books of a kind that several rivals have in common, kept from one rival_run() to the next of the
- * same task. All zero to begin with. */
-struct rival_books {
-    struct codebook books[RIVAL_BOOKS]; /* owned */
+/* What several rivals have in common, kept from one rival_run() to the next of the same task: books
+ * of the kind and, unless they are large, what follows from the moments. All zero to begin with. */
+struct rival_kept {
+    struct codebook books[RIVAL_BOOKS]; /* owned, as is the rest */
+    struct segfit *fits[RIVAL_MATS][2]; /* for segments of 4 and of 8 */
+    struct feedback *feedbacks[RIVAL_MATS];
 };
-void rival_books_fini(struct rival_books *b);
+void rival_kept_fini(struct rival_kept *k);
 
 struct rival_task { /* all borrowed */
     uint32_t n_out, n_in;
     uint32_t n_layers; /* of the model: what a kind shares counts by its share */
     /* Of layers 2i and 2i + 1 in turn; an odd number only if the last one has no fellow. */
     const struct rival_mat *mats;
-    uint32_t n_mats;   /* at least 1 */
+    uint32_t n_mats;   /* 1 .. RIVAL_MATS */
     double target;     /* average bits a weight */
     uint32_t max_rows; /* of each matrix that are measured, at most; 0: half of all */
-    struct rival_books *books;
+    struct rival_kept *kept;
 };
 
 struct rival_result {

@@ -2,6 +2,7 @@
 #ifndef EBB_CORE_MAKE_RIVAL_INTERNAL_H
 #define EBB_CORE_MAKE_RIVAL_INTERNAL_H
 
+#include "core/make/factor.h"
 #include "core/make/rival.h"
 
 /* One way under measurement. The rows measured are evenly spread: row rival_row(i). */
@@ -13,6 +14,7 @@ struct rival_work {
     float *some, *some_q; /* owned: [n_some][n_in], rows of the matrix, and as they read */
     float *q, *e, *pair;  /* owned: [n_out][n_in]; only where needed */
     size_t some_bytes, all_bytes;
+    bool is_kept; /* what follows from moments is small enough to be kept */
     double error; /* sum of the matrices' */
 };
 
@@ -23,6 +25,9 @@ void rival_take(struct rival_work *k, uint32_t mat);
 int rival_measure(struct rival_work *k, uint32_t mat, const float *q, struct err *e) MUST_CHECK;
 /* What q[n_out][n_in] leaves of a matrix as a pair of k->form's rank, to k->pair. */
 int rival_pair(struct rival_work *k, uint32_t mat, const float *q, struct err *e) MUST_CHECK;
+
+/* What is known of the inputs of matrix `mat`. */
+struct factor_inputs rival_inputs(struct rival_work *k, uint32_t mat);
 
 /* All matrices as segments of k->form. */
 int rival_segments(struct rival_work *k, struct err *e) MUST_CHECK;

@@ -7,15 +7,16 @@
 
 #include "core/err.h"
 #include "core/make/codebook.h"
+#include "core/make/feedback.h"
 #include "core/make/rival_internal.h"
 #include "core/make/segfit.h"
 #include "core/make/tools.h"
 #include "core/mem.h"
 
 enum {
-    BOOK_ROUNDS = 6,    /* 10 in a build: what they gain is little beside what tells rivals apart */
+    BOOK_ROUNDS = 4,    /* 10 in a build: what more gain is little beside what tells rivals apart */
     FIT_ROUNDS = 1,     /* 2 in a build */
-    PER_ENTRY = 16,     /* segments that a book is made from, for each entry */
+    PER_ENTRY = 12,     /* segments that a book is made from, for each entry */
     MIN_SAMPLE = 32768, /* and at least as many */
 };
 
@@ -115,10 +116,12 @@ static int with_pair(struct rival_work *k, uint32_t mat, const struct segfit *f,
 static int one_matrix(struct rival_work *k, uint32_t mat, const struct codebook *book,
                       struct err *e) {
     const struct rival_mat *m = &k->task->mats[mat];
-    struct segfit *f = NULL;
-    int r = segfit_create(k->t->mem, m->moments, k->task->n_in, k->form.len, &f, e);
+    struct segfit **kept = &k->task->kept->fits[mat][k->form.len / 8], *f = *kept;
+    int r = 0;
+    if (!f) r = segfit_create(k->t->mem, m->moments, k->task->n_in, k->form.len, &f, e);
     if (r == -EDOM) r = segfit_create(k->t->mem, NULL, k->task->n_in, k->form.len, &f, e);
     if (r < 0) return r;
+    if (k->is_kept) *kept = f;
     if (k->form.rank > 0) {
         r = with_pair(k, mat, f, book, e);
     } else {
@@ -126,16 +129,21 @@ static int one_matrix(struct rival_work *k, uint32_t mat, const struct codebook 
         r = fit(k, f, book, k->some, k->n_some, k->some_q, e);
         if (r == 0) r = rival_measure(k, mat, NULL, e);
     }
-    segfit_destroy(f);
+    if (!k->is_kept) segfit_destroy(f);
     return r;
 }
 
-void rival_books_fini(struct rival_books *b) {
-    for (unsigned i = 0; i < RIVAL_BOOKS; i++) codebook_fini(&b->books[i]);
+void rival_kept_fini(struct rival_kept *k) {
+    for (unsigned i = 0; i < RIVAL_BOOKS; i++) codebook_fini(&k->books[i]);
+    for (unsigned m = 0; m < RIVAL_MATS; m++) {
+        segfit_destroy(k->fits[m][0]);
+        segfit_destroy(k->fits[m][1]);
+        feedback_destroy(k->feedbacks[m]);
+    }
 }
 
 static int run_shared(struct rival_work *k, struct err *e) {
-    struct codebook *book = &k->task->books->books[k->form.len / 8 * 3 + (k->form.bits - 8u) / 2];
+    struct codebook *book = &k->task->kept->books[k->form.len / 8 * 3 + (k->form.bits - 8u) / 2];
     int r = book->entries ? 0 : make_book(k, 0, k->task->n_mats, book, e);
     for (uint32_t i = 0; r == 0 && i < k->task->n_mats; i++) r = one_matrix(k, i, book, e);
     return r;

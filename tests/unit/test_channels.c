@@ -47,7 +47,9 @@ static void known_clusters(void) {
         float *w = clustered(1e-4f, truth, &seed), *m = rig_moments(N_IN, 0.3f, &seed);
         struct channels c;
         struct channels_opts o = {.k = K, .bits = 8, .rounds = 20};
-        REQUIRE_OK(channels_fit(t, w, N_OUT, N_IN, n % 2 ? m : NULL, &o, &c, &e), &e);
+        REQUIRE_OK(channels_fit(t, w, N_OUT, N_IN,
+                                &(struct factor_inputs){.moments = n % 2 ? m : NULL}, &o, &c, &e),
+                   &e);
         for (uint32_t k = 0; k < K; k++) name[k] = UINT32_MAX;
         for (uint32_t row = 0; row < N_OUT; row++) {
             uint32_t *of = &name[truth[row]];
@@ -83,14 +85,16 @@ static void with_a_pair(void) {
     struct lowrank l;
     for (int i = 0; i < 2; i++) {
         struct channels_opts o = {.k = i ? K : 4, .bits = 8, .rounds = 20};
-        REQUIRE_OK(channels_fit(t, w, N_OUT, N_IN, m, &o, &c, &e), &e);
+        REQUIRE_OK(
+            channels_fit(t, w, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, &o, &c, &e), &e);
         REQUIRE_OK(channels_read(t, &c, q, &e), &e);
         alone[i] = relative(t, w, q, m, N_OUT);
         channels_fini(&c);
     }
     CHECK(alone[1] < alone[0]);
     for (int i = 0; i < N_OUT * N_IN; i++) sum[i] = w[i] - q[i];
-    REQUIRE_OK(lowrank_fit(t, sum, N_OUT, N_IN, m, 32, 8, &l, &e), &e);
+    REQUIRE_OK(
+        lowrank_fit(t, sum, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, 32, 8, &l, &e), &e);
     REQUIRE_OK(lowrank_read(t, &l, p, &e), &e);
     for (int i = 0; i < N_OUT * N_IN; i++) q[i] += p[i];
     pair = relative(t, w, q, m, N_OUT);
@@ -120,7 +124,9 @@ static void odd_inputs(void) {
         for (int i = 0; i < 3; i++)
             for (uint32_t k = 1; k <= N_OUT; k += N_OUT - 1) {
                 struct channels_opts o = {.k = k, .bits = 4, .rounds = 5};
-                REQUIRE_OK(channels_fit(t, w, N_OUT, N_IN, moments[i], &o, &c, &e), &e);
+                REQUIRE_OK(channels_fit(t, w, N_OUT, N_IN,
+                                        &(struct factor_inputs){.moments = moments[i]}, &o, &c, &e),
+                           &e);
                 REQUIRE_OK(channels_read(t, &c, q, &e), &e);
                 double left = relative(t, w, q, moments[i], N_OUT);
                 CHECK(left <= 1.0 + 1e-4);
@@ -131,12 +137,14 @@ static void odd_inputs(void) {
     }
     struct channels_opts o = {.k = 7, .bits = 4, .rounds = 5};
     w[11] = NAN;
-    CHECK_EQ(channels_fit(t, w, N_OUT, N_IN, m, &o, &c, &e), -EDOM);
+    CHECK_EQ(channels_fit(t, w, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, &o, &c, &e),
+             -EDOM);
     w[11] = 1e15f;
-    CHECK(channels_fit(t, w, N_OUT, N_IN, m, &o, &c, &e) < 0);
+    CHECK(channels_fit(t, w, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, &o, &c, &e) < 0);
     w[11] = 0.0f;
     m[0] = NAN;
-    CHECK_EQ(channels_fit(t, w, N_OUT, N_IN, m, &o, &c, &e), -EDOM);
+    CHECK_EQ(channels_fit(t, w, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, &o, &c, &e),
+             -EDOM);
     free(w);
     free(q);
     free(m);
@@ -153,7 +161,8 @@ static void more_clusters_than_kinds(void) {
     float *w = clustered(0.0f, truth, &s), *q = rig_floats(N_OUT * N_IN);
     struct channels c;
     struct channels_opts o = {.k = 100, .bits = 8, .rounds = 20};
-    REQUIRE_OK(channels_fit(t, w, N_OUT, N_IN, NULL, &o, &c, &e), &e);
+    REQUIRE_OK(
+        channels_fit(t, w, N_OUT, N_IN, &(struct factor_inputs){.moments = NULL}, &o, &c, &e), &e);
     REQUIRE_OK(channels_read(t, &c, q, &e), &e);
     CHECK(relative(t, w, q, NULL, N_OUT) < 1e-3);
     channels_fini(&c);
@@ -188,7 +197,9 @@ static void same_for_any_threads(void) {
     struct tools *t[2] = {rig_create(1), rig_create(4)};
     struct channels_opts o = {.k = 60, .bits = 8, .rounds = 10};
     for (int i = 0; i < 2; i++)
-        REQUIRE_OK(channels_fit(t[i], w, N_OUT, N_IN, m, &o, &c[i], &e), &e);
+        REQUIRE_OK(channels_fit(t[i], w, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, &o,
+                                &c[i], &e),
+                   &e);
     CHECK_MEM(c[0].labels, c[1].labels, N_OUT * sizeof(uint16_t));
     CHECK_MEM(c[0].gains, c[1].gains, N_OUT * sizeof(uint16_t));
     CHECK_MEM(c[0].c.data, c[1].c.data, c[0].c.bytes);

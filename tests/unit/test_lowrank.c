@@ -28,7 +28,9 @@ static double fit(struct tools *t, const float *e, uint32_t n_out, uint32_t n_in
                   const float *moments, uint32_t rank, uint8_t bits) {
     struct lowrank l;
     struct err err = {0};
-    REQUIRE_OK(lowrank_fit(t, e, n_out, n_in, moments, rank, bits, &l, &err), &err);
+    REQUIRE_OK(lowrank_fit(t, e, n_out, n_in, &(struct factor_inputs){.moments = moments}, rank,
+                           bits, &l, &err),
+               &err);
     double left = relative(t, &l, e, moments);
     lowrank_fini(&l);
     return left;
@@ -122,7 +124,9 @@ static void near_the_bound(void) {
     CHECK(high >= full);
     /* Whitening is worth its while: the plain SVD is worse by these moments. */
     struct lowrank plain;
-    REQUIRE_OK(lowrank_fit(t, e, N_OUT, N_IN, NULL, RANK, 8, &plain, &err), &err);
+    REQUIRE_OK(lowrank_fit(t, e, N_OUT, N_IN, &(struct factor_inputs){.moments = NULL}, RANK, 8,
+                           &plain, &err),
+               &err);
     CHECK(relative(t, &plain, e, m) > full);
     lowrank_fini(&plain);
     free(e);
@@ -141,8 +145,12 @@ static void scales_come_right(void) {
     float *b = rig_floats(RANK * N_IN);
     struct lowrank with = {0}, without = {0};
     REQUIRE_OK(lowrank_basis(t, e, N_OUT, N_IN, m, RANK, b, &err), &err);
-    REQUIRE_OK(factor_quantise(t, b, RANK, N_IN, 4, m, &with.b, &err), &err);
-    REQUIRE_OK(factor_quantise(t, b, RANK, N_IN, 4, m, &without.b, &err), &err);
+    REQUIRE_OK(
+        factor_quantise(t, b, RANK, N_IN, 4, &(struct factor_inputs){.moments = m}, &with.b, &err),
+        &err);
+    REQUIRE_OK(factor_quantise(t, b, RANK, N_IN, 4, &(struct factor_inputs){.moments = m},
+                               &without.b, &err),
+               &err);
     REQUIRE_OK(lowrank_coefficients(t, e, N_OUT, m, &with.b, true, &with.a, &err), &err);
     REQUIRE_OK(lowrank_coefficients(t, e, N_OUT, m, &without.b, false, &without.a, &err), &err);
     CHECK(relative(t, &with, e, m) <= relative(t, &without, e, m) * (1.0 + 1e-4));
@@ -175,10 +183,14 @@ static void odd_inputs(void) {
     for (int i = 0; i < N_OUT * N_IN; i++) e[i] = 1e6f * rig_gauss(&s);
     CHECK(fit(t, e, N_OUT, N_IN, m, RANK, 8) < 1e-2); /* 8 directions are all that moves */
     e[7] = NAN;
-    CHECK_EQ(lowrank_fit(t, e, N_OUT, N_IN, m, RANK, 8, &l, &err), -EDOM);
+    CHECK_EQ(
+        lowrank_fit(t, e, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, RANK, 8, &l, &err),
+        -EDOM);
     e[7] = 0.0f;
     m[3] = INFINITY;
-    CHECK_EQ(lowrank_fit(t, e, N_OUT, N_IN, m, RANK, 8, &l, &err), -EDOM);
+    CHECK_EQ(
+        lowrank_fit(t, e, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, RANK, 8, &l, &err),
+        -EDOM);
     free(e);
     free(m);
     free(none);
@@ -192,7 +204,9 @@ static void same_for_any_threads(void) {
     struct lowrank l[2];
     struct tools *t[2] = {rig_create(1), rig_create(4)};
     for (int i = 0; i < 2; i++)
-        REQUIRE_OK(lowrank_fit(t[i], e, 200, N_IN, m, RANK, 8, &l[i], &err), &err);
+        REQUIRE_OK(lowrank_fit(t[i], e, 200, N_IN, &(struct factor_inputs){.moments = m}, RANK, 8,
+                               &l[i], &err),
+                   &err);
     CHECK_MEM(l[0].a.data, l[1].a.data, l[0].a.bytes);
     CHECK_MEM(l[0].b.data, l[1].b.data, l[0].b.bytes);
     for (int i = 0; i < 2; i++) {
@@ -212,7 +226,8 @@ static void without_memory(void) {
     unsigned n = 1;
     for (;; n++) {
         mem_fail_at(t->mem, n, false);
-        int r = lowrank_fit(t, e, N_OUT, N_IN, m, RANK, 4, &l, &err);
+        int r = lowrank_fit(t, e, N_OUT, N_IN, &(struct factor_inputs){.moments = m}, RANK, 4, &l,
+                            &err);
         mem_fail_at(t->mem, 0, false);
         if (r == 0) break;
         /* Feedback that could not be had for want of memory is an error, too. */

@@ -29,7 +29,7 @@ static unsigned named(const char *name) {
 struct kind {
     float *w[2], *m[2];
     struct rival_mat mats[2];
-    struct rival_books books;
+    struct rival_kept kept;
     struct rival_task task;
 };
 
@@ -46,7 +46,7 @@ static void kind_init(struct kind *k, float *w0, float *w1, uint32_t n_out, uint
                                   .n_mats = 2,
                                   .target = target,
                                   .max_rows = 64,
-                                  .books = &k->books};
+                                  .kept = &k->kept};
 }
 
 static void kind_fini(struct kind *k) {
@@ -54,7 +54,7 @@ static void kind_fini(struct kind *k) {
         free(k->w[i]);
         free(k->m[i]);
     }
-    rival_books_fini(&k->books);
+    rival_kept_fini(&k->kept);
 }
 
 static double error_of(struct tools *t, struct kind *k, const char *name) {
@@ -247,7 +247,8 @@ static void group_errors(void) {
           *q = rig_floats(100 * N);
     double left[5];
     for (unsigned bits = 4; bits >= 2; bits--) {
-        REQUIRE_OK(groups_read(t, w, 100, N, m, bits, q, &e), &e);
+        REQUIRE_OK(groups_read(t, w, 100, N, &(struct factor_inputs){.moments = m}, bits, q, &e),
+                   &e);
         REQUIRE_OK(output_energy(t, w, q, 100, N, m, &left[bits], &e), &e);
         if (bits < 4) CHECK(left[bits] > 2.0 * left[bits + 1] && left[bits] < 8.0 * left[bits + 1]);
     }
