@@ -40,6 +40,7 @@ static void algebra(void) {
     enum { N = 9, M = 4 };
     uint64_t s = t_seed();
     struct err e = {0};
+    gemm_init();
     double a[N * N], v[N * N], values[N], q[M * N], b[2 * N], x[2 * N];
     for (int i = 0; i < N; i++)
         for (int j = 0; j <= i; j++) a[i * N + j] = a[j * N + i] = (double)rig_gauss(&s);
