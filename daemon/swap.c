@@ -152,6 +152,7 @@ static void publish(struct server *s, const struct pager_action *a, uint64_t sta
     };
     if (a->position > a->position_from) {
         paging_interrupt(s);
+        w->up_since_us = 0; /* what was on its way up is cancelled */
         if (w->down.is_pending) {
             c.from = w->down.from;
             c.started_us = w->down.started_us;
