@@ -25,7 +25,7 @@ static size_t bind(struct factor *f, uint8_t *base) {
     f->dst.rows = carve(&at, row_tiles * PLANE_ROW_BYTES);
     f->dst.groups = carve(&at, tiles * PLANE_SCALE_BYTES);
     f->dst.high = carve(&at, tiles * PLANE_TILE_BYTES);
-    f->dst.low = carve(&at, tiles * PLANE_TILE_BYTES);
+    f->dst.low = f->bits == 8 ? carve(&at, tiles * PLANE_TILE_BYTES) : NULL;
     return (size_t)(at - base);
 }
 
@@ -35,7 +35,6 @@ int factor_quantise(struct tools *t, const float *w, uint32_t n_out, uint32_t n_
     struct factor f = {.mem = t->mem, .n_out = n_out, .n_in = n_in, .bits = bits};
     const float *moments = in->moments;
     struct feedback *feedback = NULL;
-    struct planes_stats unused = {0};
     float *energy = malloc(n_in * sizeof(*energy));
     f.bytes = bind(&f, NULL);
     f.data = mem_alloc(t->mem, MEM_PACKER, f.bytes);
@@ -54,7 +53,7 @@ int factor_quantise(struct tools *t, const float *w, uint32_t n_out, uint32_t n_
         bind(&f, f.data);
         struct planes_inputs known = {.energy = energy,
                                       .feedback = in->feedback ? in->feedback : feedback};
-        r = planes_quantise(t->mem, t->pool, &t->ops, w, n_out, n_in, &known, &f.dst, &unused, e);
+        r = planes_quantise(t->mem, t->pool, &t->ops, w, n_out, n_in, &known, &f.dst, NULL, e);
     }
     feedback_destroy(feedback);
     free(energy);
@@ -72,7 +71,7 @@ struct kern_planes factor_planes(const struct factor *f) {
     return (struct kern_planes){.rows = f->dst.rows,
                                 .groups = f->dst.groups,
                                 .high = f->dst.high,
-                                .low = f->bits == 8 ? f->dst.low : NULL,
+                                .low = f->dst.low,
                                 .n_out = f->n_out,
                                 .n_in = f->n_in};
 }

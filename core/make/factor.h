@@ -19,7 +19,8 @@ struct factor {
     uint8_t bits;          /* 4: the high plane, 8: both */
     uint8_t *data;         /* owned */
     size_t bytes;          /* of data */
-    struct planes_dst dst; /* the arrays in it, each of the size that kernels/planes.h says */
+    struct planes_dst dst; /* the arrays in it, each of the size that kernels/planes.h says; low:
+                            NULL at 4 bits */
 };
 
 /* What is known of the inputs of a matrix, all borrowed. */

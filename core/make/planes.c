@@ -43,14 +43,25 @@ static inline float low_code(float rest) {
     return clamp(rest * 8.0f, -8.0f, 7.0f) + ROUND - ROUND + 8.0f;
 }
 
-float planes_group_cost(const struct kern_ops *ops, const float *w, const float *weights, float s,
+/* How the search measures. */
+struct measure {
+    const struct kern_ops *ops;
+    float full_counts; /* PLANES_FULL_COUNTS, or 0: nothing reads the low plane */
+};
+
+static float group_cost(const struct measure *m, const float *w, const float *weights, float s,
                         float o) {
-    if (s > 0.0f) return ops->group_cost(w, weights, s, o, PLANES_FULL_COUNTS);
+    if (s > 0.0f) return m->ops->group_cost(w, weights, s, o, m->full_counts);
     /* Without a scale every code reads as the offset: the whole distance is the error, twice. */
     float sum = 0.0f;
     for (unsigned i = 0; i < PLANE_GROUP; i++)
-        sum += weights[i] * (1.0f + PLANES_FULL_COUNTS) * (w[i] - o) * (w[i] - o);
+        sum += weights[i] * (1.0f + m->full_counts) * (w[i] - o) * (w[i] - o);
     return sum;
+}
+
+float planes_group_cost(const struct kern_ops *ops, const float *w, const float *weights, float s,
+                        float o) {
+    return group_cost(&(struct measure){ops, PLANES_FULL_COUNTS}, w, weights, s, o);
 }
 
 /* ---- scales of a row ---------------------------------------------------------------------------
@@ -64,7 +75,7 @@ struct fit {
     float cost;
 };
 
-static void clip_search(const struct kern_ops *ops, const float *w, const float *weights,
+static void clip_search(const struct measure *by, const float *w, const float *weights,
                         struct fit *f) {
     float lo = 0.0f, hi = 0.0f; /* zero is always inside: mins are stored as -M * mn <= 0 */
     for (unsigned i = 0; i < PLANE_GROUP; i++) {
@@ -83,7 +94,7 @@ static void clip_search(const struct kern_ops *ops, const float *w, const float 
             float o = lo + CLIP_NOTCH * (float)a * range;
             o = o < 0.0f ? o : 0.0f;
             float s = (hi - CLIP_NOTCH * (float)b * range - o) / CODE_MAX;
-            float c = planes_group_cost(ops, w, weights, s, o);
+            float c = group_cost(by, w, weights, s, o);
             if (c < best) {
                 best = c;
                 f->s = s;
@@ -107,10 +118,10 @@ static uint8_t to_code(float x, float unit) {
     return (uint8_t)(clamp(x / unit, 0.0f, (float)SCALE_MAX) + 0.5f);
 }
 
-static void try_codes(const struct kern_ops *ops, const float *w, const float *weights, float D,
+static void try_codes(const struct measure *by, const float *w, const float *weights, float D,
                       float M, int sc, int mn, struct fit *f) {
     if (sc < 0 || sc > SCALE_MAX || mn < 0 || mn > SCALE_MAX) return;
-    float c = planes_group_cost(ops, w, weights, D * (float)sc, -M * (float)mn);
+    float c = group_cost(by, w, weights, D * (float)sc, -M * (float)mn);
     if (c < f->cost) {
         f->cost = c;
         f->sc = (uint8_t)sc;
@@ -120,14 +131,14 @@ static void try_codes(const struct kern_ops *ops, const float *w, const float *w
 
 /* Downhill over the codes as stored, with strides of 4, 2 and 1: the clip search's grid is coarser
  * than the codes'. */
-static void descend(const struct kern_ops *ops, const float *w, const float *weights, float D,
+static void descend(const struct measure *by, const float *w, const float *weights, float D,
                     float M, struct fit *f) {
     for (int stride = 4; stride >= 1; stride /= 2)
         for (unsigned round = 0; round < DESCENT_ROUNDS; round++) {
             int sc = f->sc, mn = f->mn;
             for (int a = -stride; a <= stride; a += stride)
                 for (int b = -stride; b <= stride; b += stride)
-                    if (a != 0 || b != 0) try_codes(ops, w, weights, D, M, sc + a, mn + b, f);
+                    if (a != 0 || b != 0) try_codes(by, w, weights, D, M, sc + a, mn + b, f);
             if (sc == f->sc && mn == f->mn) break;
         }
 }
@@ -138,15 +149,15 @@ struct row_fit {
     float D, M, cost;
 };
 
-static void start_row(const struct kern_ops *ops, const float *w, const float *weights,
+static void start_row(const struct measure *by, const float *w, const float *weights,
                       uint32_t n_groups, bool is_clipped, struct fit *fits, struct row_fit *ret) {
     float top_s = 0.0f, top_m = 0.0f;
     for (uint32_t g = 0; g < n_groups; g++) {
         top_s = fmaxf(top_s, is_clipped ? fits[g].s : fits[g].s0);
         top_m = fmaxf(top_m, is_clipped ? fits[g].m : fits[g].m0);
     }
-    ret->d = row_scale(ops, top_s);
-    ret->m = row_scale(ops, top_m);
+    ret->d = row_scale(by->ops, top_s);
+    ret->m = row_scale(by->ops, top_m);
     ret->D = kern_from_f16(ret->d);
     ret->M = kern_from_f16(ret->m);
     ret->cost = 0.0f;
@@ -154,24 +165,24 @@ static void start_row(const struct kern_ops *ops, const float *w, const float *w
         struct fit *f = &fits[g];
         const float *x = w + g * PLANE_GROUP, *wt = weights + g * PLANE_GROUP;
         f->cost = INFINITY;
-        try_codes(ops, x, wt, ret->D, ret->M, to_code(f->s, ret->D), to_code(f->m, ret->M), f);
-        try_codes(ops, x, wt, ret->D, ret->M, to_code(f->s0, ret->D), to_code(f->m0, ret->M), f);
+        try_codes(by, x, wt, ret->D, ret->M, to_code(f->s, ret->D), to_code(f->m, ret->M), f);
+        try_codes(by, x, wt, ret->D, ret->M, to_code(f->s0, ret->D), to_code(f->m0, ret->M), f);
         ret->cost += f->cost;
     }
 }
 
 /* Scales of one row: D and M reach the largest scale and min that the clip search chose or, where
  * a group is best left whole, the largest without clipping. Then the codes. */
-static void fit_row(const struct kern_ops *ops, const float *w, const float *weights,
+static void fit_row(const struct measure *by, const float *w, const float *weights,
                     uint32_t n_groups, struct fit *fits, struct row_fit *ret) {
     struct row_fit whole;
     for (uint32_t g = 0; g < n_groups; g++)
-        clip_search(ops, w + g * PLANE_GROUP, weights + g * PLANE_GROUP, &fits[g]);
-    start_row(ops, w, weights, n_groups, false, fits, &whole);
-    start_row(ops, w, weights, n_groups, true, fits, ret);
-    if (whole.cost < ret->cost) start_row(ops, w, weights, n_groups, false, fits, ret);
+        clip_search(by, w + g * PLANE_GROUP, weights + g * PLANE_GROUP, &fits[g]);
+    start_row(by, w, weights, n_groups, false, fits, &whole);
+    start_row(by, w, weights, n_groups, true, fits, ret);
+    if (whole.cost < ret->cost) start_row(by, w, weights, n_groups, false, fits, ret);
     for (uint32_t g = 0; g < n_groups; g++)
-        descend(ops, w + g * PLANE_GROUP, weights + g * PLANE_GROUP, ret->D, ret->M, &fits[g]);
+        descend(by, w + g * PLANE_GROUP, weights + g * PLANE_GROUP, ret->D, ret->M, &fits[g]);
 }
 
 /* ---- codes --------------------------------------------------------------------------------------
@@ -226,14 +237,14 @@ struct block {
 };
 
 struct job {
-    const struct kern_ops *ops;
+    struct measure by;
     const float *w;
     uint32_t n_out, n_in;
     const float *weights; /* [n_in], none zero */
     const struct feedback *feedback;
     const struct planes_dst *dst;
     struct slots *slots;           /* a block's memory */
-    struct feedback_error *errors; /* [blocks]; summed in order afterwards */
+    struct feedback_error *errors; /* [blocks]; summed in order afterwards; or NULL */
     _Atomic uint64_t n_clipped;    /* statistics: relaxed */
     _Atomic uint32_t too_big_row;  /* row + 1 of a weight beyond the format; relaxed */
 };
@@ -268,7 +279,7 @@ static bool fit_block_row(struct job *j, struct block *k, uint32_t row, uint32_t
     for (uint32_t c = 0; c < j->n_in; c++)
         if (!(fabsf(w[c]) <= PLANES_MAX_WEIGHT)) return false;
     struct row_fit fit;
-    fit_row(j->ops, w, j->weights, n_groups, k->fits, &fit);
+    fit_row(&j->by, w, j->weights, n_groups, k->fits, &fit);
     k->d16[i] = fit.d;
     k->m16[i] = fit.m;
     k->d[i] = fit.D;
@@ -317,7 +328,7 @@ static void put_row(const struct job *j, const struct block *k, uint32_t row, ui
         j->dst->groups[at * PLANE_SCALE_BYTES + r] = k->sc[i * n_groups + g];
         j->dst->groups[at * PLANE_SCALE_BYTES + PLANE_ROWS + r] = k->mn[i * n_groups + g];
         put_codes(j->dst->high + at * PLANE_TILE_BYTES, r, k->high + from);
-        put_codes(j->dst->low + at * PLANE_TILE_BYTES, r, k->low + from);
+        if (j->dst->low) put_codes(j->dst->low + at * PLANE_TILE_BYTES, r, k->low + from);
     }
 }
 
@@ -342,9 +353,9 @@ static void quantise_block(void *ud, uint32_t piece) {
                                      .sc = k.sc,
                                      .mn = k.mn,
                                      .high = k.high,
-                                     .low = k.low};
+                                     .low = j->dst->low ? k.low : NULL};
         feedback_run(j->feedback, &rows, ROUNDS, k.scratch);
-        feedback_error(j->feedback, &rows, k.scratch, &j->errors[piece]);
+        if (j->errors) feedback_error(j->feedback, &rows, k.scratch, &j->errors[piece]);
     } else {
         nearest_codes(j, &k, w, n_rows);
     }
@@ -379,17 +390,17 @@ int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops
     ASSERT(n_in % PLANE_GROUP == 0);
     uint32_t n_tiles = planes_row_tiles(n_out), n_blocks = (n_out + BLOCK_ROWS - 1) / BLOCK_ROWS;
     float *weights = malloc(n_in * sizeof(*weights));
-    struct job j = {.ops = ops,
+    struct job j = {.by = {ops, dst->low ? PLANES_FULL_COUNTS : 0.0f},
                     .w = w,
                     .n_out = n_out,
                     .n_in = n_in,
                     .weights = weights,
                     .feedback = in->feedback,
                     .dst = dst,
-                    .errors = calloc(n_blocks, sizeof(*j.errors))};
+                    .errors = stats ? calloc(n_blocks, sizeof(*j.errors)) : NULL};
     struct block unused;
     int r = slots_create(m, pool_threads(pool), block_bind(&j, NULL, &unused), &j.slots);
-    if (r < 0 || !weights || !j.errors) {
+    if (r < 0 || !weights || (stats && !j.errors)) {
         r = err_set(e, -ENOMEM, "no memory for a block of rows");
         goto out;
     }
@@ -402,7 +413,7 @@ int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops
                     j.too_big_row - 1, (double)PLANES_MAX_WEIGHT);
         goto out;
     }
-    add_stats(&j, n_blocks, stats);
+    if (stats) add_stats(&j, n_blocks, stats);
 out:
     slots_destroy(j.slots);
     free(j.errors);

@@ -28,7 +28,8 @@ struct pool;
 #define PLANES_FULL_COUNTS 4.0f
 
 /* Where the arrays of a matrix (or of its rows from a multiple of 8 on) are to be written; all of
- * it is overwritten but for the codes of padding rows, which must be zero already. */
+ * it is overwritten but for the codes of padding rows, which must be zero already. Without `low`
+ * (NULL) all is fitted to the high reading alone. */
 struct planes_dst {
     uint8_t *rows, *groups, *high, *low;
 };
@@ -46,7 +47,8 @@ struct planes_stats {
     double high_error, full_error, output;
 };
 
-/* w[n_out][n_in], finite; n_in a multiple of 32. `stats` is added to. 0, -ENOTSUP (a weight beyond
+/* w[n_out][n_in], finite; n_in a multiple of 32. `stats` is added to; NULL:
+ * they are not wanted, which saves a good part of the time. 0, -ENOTSUP (a weight beyond
  * PLANES_MAX_WEIGHT) or -ENOMEM. */
 int planes_quantise(struct mem *m, struct pool *pool, const struct kern_ops *ops, const float *w,
                     uint32_t n_out, uint32_t n_in, const struct planes_inputs *in,
