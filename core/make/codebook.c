@@ -15,6 +15,7 @@ enum {
     LANES = 8,      /* entries of one step of the loops below, for the compiler's vectors */
     SEED_PARTS = 4, /* the start looks at this many segments for each entry */
     SEED_MIN = 4096,
+    SEED_DRAWS = 8, /* entries that are drawn by the same costs */
 };
 
 /* ---- the book in other coordinates -------------------------------------------------------------
@@ -91,19 +92,25 @@ static void set_entry(struct training *t, uint32_t e, const float *x) {
     for (uint32_t j = 0; j < t->s->len; j++) t->columns[(size_t)j * t->k + e] = x[j];
 }
 
-/* First i with sum(w[0..i]) > u * sum(w); the last one that weighs anything if rounding runs out.
- */
-static size_t draw(const float *w, size_t n, double u) {
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* For each u, rising, the first i with sum(w[0..i]) > u * sum(w); the last one that weighs anything
+ * if rounding runs out. */
+static void draw(const float *w, size_t n, const double *u, uint32_t n_draws, size_t *ret) {
     double total = 0.0, sum = 0.0;
     size_t last = 0;
+    uint32_t k = 0;
     for (size_t i = 0; i < n; i++) total += (double)w[i];
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && k < n_draws; i++) {
         if (!(w[i] > 0.0f)) continue;
         last = i;
         sum += (double)w[i];
-        if (sum > u * total) break;
+        while (k < n_draws && sum > u[k] * total) ret[k++] = i;
     }
-    return last;
+    while (k < n_draws) ret[k++] = last;
 }
 
 /* What the start looks at: n segments, evenly from the sample, in their own coordinates. */
@@ -164,22 +171,37 @@ static void lower_costs(const struct start *p, uint32_t len, const float *c, siz
     }
 }
 
-/* k-means++: each entry is a segment drawn by its cost so far. To look at some segments for each
- * entry is enough. */
+/* Costs of all fall to those of a new entry. */
+static void serve(const struct start *p, const struct codebook_sample *s, const float *entry) {
+    for (size_t i = 0, end; i < p->n; i = end) {
+        size_t group = p->at[i] / s->n_rows;
+        float c[CODEBOOK_MAX_LEN];
+        for (end = i + 1; end < p->n && p->at[end] / s->n_rows == group;) end++;
+        codebook_turn_segment(entry, s->len, metric_of(s, p->at[i]), c);
+        lower_costs(p, s->len, c, i, end);
+    }
+}
+
+/* k-means++: entries are segments drawn by their costs so far, a few at a time, which saves most of
+ * the time and changes nothing that can be measured. To look at some segments for each entry is
+ * enough. */
 static bool seed(struct training *t) {
     const struct codebook_sample *s = t->s;
     struct start p = {0};
     bool ok = start_init(&p, t);
-    /* The first by its own length, and no cost is known to begin with: that of the zero segment. */
-    for (uint32_t e = 0; ok && e < t->k; e++) {
-        const float *x = segment(s, p.at[draw(p.cost, p.n, next_unit(&t->rng))]);
-        set_entry(t, e, x);
-        for (size_t i = 0, end; i < p.n; i = end) {
-            size_t group = p.at[i] / s->n_rows;
-            float c[CODEBOOK_MAX_LEN];
-            for (end = i + 1; end < p.n && p.at[end] / s->n_rows == group;) end++;
-            codebook_turn_segment(x, s->len, metric_of(s, p.at[i]), c);
-            lower_costs(&p, s->len, c, i, end);
+    /* The first by their own lengths, and no cost is known to begin with: those of the zero
+     * segment. */
+    for (uint32_t e = 0, n; ok && e < t->k; e += n) {
+        double u[SEED_DRAWS];
+        size_t at[SEED_DRAWS];
+        n = MIN(t->k - e, (uint32_t)SEED_DRAWS);
+        for (uint32_t i = 0; i < n; i++) u[i] = next_unit(&t->rng);
+        qsort(u, n, sizeof(u[0]), by_value);
+        draw(p.cost, p.n, u, n, at);
+        for (uint32_t i = 0; i < n; i++) {
+            const float *x = segment(s, p.at[at[i]]);
+            set_entry(t, e + i, x);
+            serve(&p, s, x);
         }
     }
     start_fini(&p);

@@ -292,7 +292,9 @@ static struct plan *make_plan(uint32_t n_units) {
 
 static int init(struct score *sc, struct err *e) {
     uint32_t n_units = sc->n_units;
-    struct engine_opts opts = {.max_rows = sc->window, .max_ctx = sc->window, .fine_rows = BLOCK};
+    struct engine_opts opts = {.max_rows = sc->window,
+                               .max_ctx = sc->window,
+                               .fine_rows = sc->task->upper == RUNG_FULL ? BLOCK : 0};
     sc->is_scored = calloc(n_units, sizeof(*sc->is_scored));
     sc->upper = make_plan(n_units);
     sc->lower = make_plan(n_units);

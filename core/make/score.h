@@ -1,7 +1,8 @@
 /* Measured importance: how much each unit's coming down a rung changes what the model says.
  *
  * With every unit at the upper rung as the base, and for each unit a run in which it alone is at
- * the lower one, over many positions of a text, on the daemon's own engine (int8 activations):
+ * the lower one, over many positions of a text, on the daemon's own engine (int8 activations; in
+ * two vectors below the rung full, whose losses are as small as what one vector loses):
  *   kl       mean KL(base || lowered) of the predictions
  *   jaccard  mean Jaccard loss 1 - |A & B| / |A | B| of the sets of the k = 30 likeliest words:
  *            LSAQ's measure (importance.h), taken between the model's own final predictions
@@ -28,7 +29,8 @@ struct tools;
 enum {
     SCORE_TOP_K = 30,
     SCORE_WINDOW = 256, /* tokens of a window at most */
-    SCORE_WINDOWS = 16,
+    SCORE_WINDOWS = 12, /* from full; fewer will do where losses are larger */
+    SCORE_LOWER_WINDOWS = 8,
     SCORE_FAST_WINDOWS = 4,
 };
 

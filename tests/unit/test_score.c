@@ -69,9 +69,10 @@ struct plain {
     float *logits[2]; /* [WINDOW][ld] */
 };
 
-static void plain_make(struct plain *p, const struct pack *pack) {
+static void plain_make(struct plain *p, const struct pack *pack, enum rung upper, enum rung lower) {
     struct err e = {0};
-    *p = (struct plain){.pack = pack, .n_units = model_n_units(pack_hparams(pack))};
+    *p = (struct plain){
+        .pack = pack, .upper = upper, .lower = lower, .n_units = model_n_units(pack_hparams(pack))};
     REQUIRE(p->n_units <= MAX_UNITS && pack_hparams(pack)->n_vocab <= MAX_VOCAB);
     tools_make(&p->t, 1);
     p->ld = (pack_hparams(pack)->n_vocab + 7) / 8 * 8;
@@ -88,7 +89,8 @@ static void plain_make(struct plain *p, const struct pack *pack) {
     }
     const struct pack_extent *books = pack_find(pack, PACK_BOOKS, 0);
     if (books) REQUIRE_OK(slab_load(p->t.mem, pack, books, &p->books, &e), &e);
-    struct engine_opts opts = {.max_rows = WINDOW, .max_ctx = WINDOW, .fine_rows = WINDOW};
+    struct engine_opts opts = {
+        .max_rows = WINDOW, .max_ctx = WINDOW, .fine_rows = p->upper == RUNG_FULL ? WINDOW : 0};
     REQUIRE_OK(kv_create(p->t.mem, pack_hparams(pack), WINDOW, &p->kv, &e), &e);
     REQUIRE_OK(
         engine_create(p->t.mem, p->t.pool, &p->t.ops, pack, p->core->data, &opts, &p->en, &e), &e);
@@ -214,9 +216,7 @@ static void check_pair(struct tiny_opts o, int variant, enum rung upper, enum ru
     struct text text;
     struct score_unit got[MAX_UNITS];
     pack_make(o, variant, &pack);
-    plain_make(&p, pack);
-    p.upper = upper;
-    p.lower = lower;
+    plain_make(&p, pack, upper, lower);
     text_make(&text, WINDOWS, 64, pack_hparams(pack)->n_vocab);
     score_all(&p, &text, got);
     for (uint32_t u = 0; u < p.n_units; u++) {
