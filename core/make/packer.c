@@ -253,7 +253,8 @@ int main(int argc, char **argv) {
     signal(SIGXFSZ, SIG_IGN);
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     bool is_terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
-    struct cmd_env env = {.is_terminal = is_terminal,
+    struct cmd_env env = {.program = "ebb-pack",
+                          .is_terminal = is_terminal,
                           .has_colour = is_terminal && !(no_colour && *no_colour)};
     return cmd_end(&env, run(&env, argc, argv));
 }
