@@ -1,4 +1,4 @@
-"""Runs llama-bench and our decode bench in turns and compares them; called by peer.sh."""
+"""Runs llama-bench and ebb-bench in turns and compares them; called by peer.sh."""
 import argparse
 import json
 import os
@@ -20,8 +20,8 @@ def llama(a, threads):
 
 def ours(a, threads):
     out = subprocess.run(
-        [a.ebb_decode, a.pack, "--position", "high", "--threads", str(threads), "--prompt", "0",
-         "--gen", str(a.tokens), "--reps", "1", "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        [a.ebb_bench, a.pack, "--position", "high", "-t", str(threads), "-p", "0",
+         "-n", str(a.tokens), "--reps", "1", "--json"], check=True, stdout=subprocess.PIPE, text=True).stdout
     return float(json.loads(out.strip().splitlines()[-1])["decode_tps"])
 
 
@@ -42,7 +42,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--llama-bench", required=True)
     p.add_argument("--q4", required=True)
-    p.add_argument("--ebb-decode", required=True)
+    p.add_argument("--ebb-bench", required=True)
     p.add_argument("--pack", required=True)
     p.add_argument("--reps", type=int, default=5)
     p.add_argument("--tokens", type=int, default=128)

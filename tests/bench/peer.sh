@@ -60,4 +60,4 @@ if [ -z "$pack" ]; then
 fi
 
 exec python3 "$here/peer.py" --llama-bench "$llama/bin/llama-bench" --q4 "$q4" \
-    --ebb-decode "$build/tests/bench_decode" --pack "$pack" ${forward[@]+"${forward[@]}"}
+    --ebb-bench "$build/core/bench/ebb-bench" --pack "$pack" ${forward[@]+"${forward[@]}"}

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bench/loaded.h"
 #include "core/engine.h"
 #include "core/err.h"
 #include "core/gemm.h"
@@ -16,7 +17,6 @@
 #include "core/pool.h"
 #include "core/slab.h"
 #include "kernels/kernels.h"
-#include "tests/golden/loaded.h"
 #include "tests/golden/tiny.h"
 #include "tests/golden/tiny_pack.h"
 #include "tests/t.h"

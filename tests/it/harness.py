@@ -43,7 +43,7 @@ BUILD, NAMES, LISTING = _arguments()
 
 def program(name):
     """Path of a built program, wherever in the build folder it is."""
-    for folder in ("daemon", "core", "tests", "tests/bench", "core/make"):
+    for folder in ("daemon", "core", "tests", "core/make", "core/bench"):
         path = os.path.join(BUILD, folder, name)
         if os.access(path, os.X_OK):
             return path

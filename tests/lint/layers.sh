@@ -63,12 +63,13 @@ check "the client is config/ and a socket: no engine"
 bad_lines "not allowed in the client" < <(includes daemon | grep -E '^daemon/ctl[^/]*:' |
     grep -E ':"' | grep -vE ':"(daemon/ctl[^"/]*\.h|config/config\.h|core/(defs|err)\.h)"$')
 
-# The mains may print, read the environment and end the program; the packer's commands print.
-mains='daemon/(main|ctl)\.c|core/make/packer\.c'
-printers='daemon/ctl[a-z_]*\.c|daemon/(main|log)\.c|core/make/(packer|cmd|progress)[a-z_]*\.c'
+# The mains may print, read the environment and end the program; the packer's commands and what they
+# share with ebb-bench print, as does ebb-bench's report.
+mains='daemon/(main|ctl)\.c|core/make/packer\.c|core/bench/main\.c'
+printers='daemon/ctl[a-z_]*\.c|daemon/(main|log)\.c|core/make/(packer|cmd|progress)[a-z_]*\.c|core/cmd/[a-z_]*\.c|core/bench/(main|report)\.c'
 print_calls='\b(printf|puts|putchar|perror|vprintf)[[:space:]]*\(|\b(stdout|stderr)\b'
 
-check "no printing outside the mains, the log and the packer's commands"
+check "no printing outside the mains, the log, the commands and the report"
 bad_lines "prints" < <(code kernels core config daemon | grep -E "^[^:]+:[0-9]+:.*($print_calls)" |
     grep -vE "^($printers|core/err\.c):")
 if [ -f core/err.c ]; then
