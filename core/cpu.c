@@ -22,7 +22,7 @@ static int flags_up_to(const char *name, unsigned *ret, struct err *e) {
     }
     return err_set(e, -EINVAL,
                    "there is no kernel variant '%.32s' (ref, avx2, avx512vnni, neon, "
-                   "dotprod)",
+                   "dotprod, i8mm)",
                    name);
 }
 

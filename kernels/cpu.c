@@ -64,6 +64,7 @@ unsigned kern_cpu_flags(void) {
     if (!(hw & HWCAP_ASIMD)) return 0;
     flags |= KERN_NEON;
     if (hw & HWCAP_ASIMDDP) flags |= KERN_DOTPROD;
+    if (getauxval(AT_HWCAP2) & HWCAP2_I8MM) flags |= KERN_I8MM;
     return flags;
 }
 
@@ -81,6 +82,7 @@ const char *kern_cpu_flag_name(unsigned flag) {
     case KERN_AVX512VNNI: return "avx512vnni";
     case KERN_NEON: return "neon";
     case KERN_DOTPROD: return "dotprod";
+    case KERN_I8MM: return "i8mm";
     default: return NULL;
     }
 }

@@ -114,8 +114,7 @@ typedef void kern_nearest_fn(const float *x, uint32_t n, const float *book, uint
                              uint32_t len, uint16_t *ret);
 
 struct kern_ops {
-    const char
-        *name; /* of the best variant in use: "ref", "avx2", "avx512vnni", "neon", "dotprod" */
+    const char *name; /* of the best variant in use: "ref", or as kern_cpu_flag_name() has it */
     kern_quant_acts_fn *quant_acts;
     kern_mul_fn *gemv_high, *gemv_full; /* n_tok is 1 */
     kern_mul_fn *gemm_high, *gemm_full; /* any n_tok */
@@ -138,6 +137,7 @@ enum kern_cpu_flag {
     KERN_AVX512VNNI = 1 << 1, /* F, BW, VL, VNNI, and the OS saves ZMM */
     KERN_NEON = 1 << 2,
     KERN_DOTPROD = 1 << 3,
+    KERN_I8MM = 1 << 4,
 };
 
 /* What this CPU and system can run. */

@@ -31,4 +31,10 @@ void kern_init_arm(struct kern_ops *ops, unsigned flags) {
     ops->gemm_full = kern_gemm_full_dotprod;
     ops->gemv_seg = kern_gemv_seg_dotprod;
     ops->gemm_seg = kern_gemm_seg_dotprod;
+
+    if (!(flags & KERN_I8MM)) return;
+    ops->name = "i8mm";
+    ops->gemm_high = kern_gemm_high_i8mm;
+    ops->gemm_full = kern_gemm_full_i8mm;
+    ops->gemm_seg = kern_gemm_seg_i8mm;
 }

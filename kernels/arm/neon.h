@@ -1,5 +1,5 @@
-/* Pieces shared by the NEON kernels, and by the dotprod ones that stand on them. Only inline code:
- * a shared function would be compiled for one ISA and might be linked for another.
+/* Pieces shared by the NEON kernels, and by those of later ISAs that stand on them. Only inline
+ * code: a shared function would be compiled for one ISA and might be linked for another.
  *
  * A row tile's 8 rows are two registers of 4: struct f32x8 and struct i32x8, rows 0..3 in .a. */
 #ifndef EBB_KERNELS_ARM_NEON_H

@@ -1,4 +1,4 @@
-/* Looking up segments, for the NEON kernels and the dotprod ones that stand on them.
+/* Looking up segments, for the NEON kernels and those of later ISAs that stand on them.
  *
  * Four indices are one 64-bit load and a bit-field extract each; an entry is one load with a scaled
  * index straight into a vector register, where shifts with insert put two rows together. */

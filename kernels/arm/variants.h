@@ -27,4 +27,8 @@ kern_mul_fn kern_gemv_high_dotprod;
 kern_seg_mul_fn kern_gemm_seg_dotprod;
 kern_seg_mul_fn kern_gemv_seg_dotprod;
 
+kern_mul_fn kern_gemm_full_i8mm;
+kern_mul_fn kern_gemm_high_i8mm;
+kern_seg_mul_fn kern_gemm_seg_i8mm;
+
 #endif

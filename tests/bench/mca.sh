@@ -2,20 +2,25 @@
 # Static estimate of the arm kernels: cycles per weight of their inner loops, by llvm-mca. No arm
 # machine is needed, and nothing is run.
 #
-#   tests/bench/mca.sh [--cpu=cortex-a76] [BUILD]
+#   tests/bench/mca.sh [--cpu=NAME] [BUILD]
+#
+#   NAME  the CPU for all kernels; else a Cortex-A76, and a Cortex-A710 for those with i8mm
 #
 #   MCA   the llvm-mca to use, if not the one on PATH
 #
 # BUILD is a cross build (tests/aarch64.ini), made as build-arm if it is missing. Of each product's
 # object file every innermost loop that multiplies is taken as the compiler left it: from the target
-# of a backward branch to that branch, no other one between. Weights are counted, not assumed: sdot
-# makes 16 products, smlal and smull make 8; a batched loop's products are weights times tokens.
+# of a backward branch to that branch, no other one between. Weights are counted, not assumed: smmla
+# makes 32 products, sdot 16, smlal and smull make 8; a batched loop's products are weights times
+# tokens.
 # The estimate knows neither caches nor memory. LLVM models a Cortex-A76 as a Cortex-A57 (up to
 # release 19 at least), which has half its load pipes and is narrower: an upper bound. Its twin for
-# servers, --cpu=neoverse-n1, is modelled for itself from release 16 on.
+# servers, --cpu=neoverse-n1, is modelled for itself from release 16 on. It lacks smmla; the first
+# such core on boards is the Cortex-A710, modelled as its twin Neoverse N2 (release 14 takes a
+# Cortex-A57 for it too). Figures of two variants compare only on one model: --cpu=neoverse-n2.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-cpu=cortex-a76
+cpu=
 case "${1:-}" in
 --cpu=*)
     cpu=${1#--cpu=}
@@ -58,6 +63,7 @@ loops() {
             split("", w)
             for (j = i; j >= 1 && addr[j] >= target[i]; j--) {
                 if (j < i && target[j] != "" && target[j] <= addr[j]) inner = 0
+                if (op[j] == "smmla") products += 32
                 if (op[j] == "sdot") products += 16
                 if (op[j] ~ /^sm(la|ul)l2?$/) products += 8
                 if (text[j] ~ /^ldr\ts[0-9]+, \[x[0-9]+, [xw]/) s++
@@ -104,18 +110,21 @@ loops() {
 
 status=0
 iterations=500
-printf '%s, %s\n' "$("$mca" --version | sed -n 's/^ *\(.*LLVM version.*\)/\1/p')" "$cpu"
-printf '%-34s %9s %8s %14s\n' loop products cycles cycles/product
+"$mca" --version | sed -n 's/^ *\(.*LLVM version.*\)/\1/p'
+printf '%-34s %-12s %9s %8s %14s\n' loop cpu products cycles cycles/product
 for object in "$build"/kernels/arm/libkernels_*.a.p/gem*.o; do
     name=$(basename "$object" .c.o)
     rm -f "$dir"/*.s
+    model=${cpu:-cortex-a76}
+    case $name in *_i8mm) model=${cpu:-cortex-a710} ;; esac
     "$objdump" -d --no-show-raw-insn "$object" | loops > "$dir/list"
     if [ ! -s "$dir/list" ]; then
         echo "mca.sh: no inner loop found in $object" >&2
         status=1
     fi
     while read -r i products form; do
-        total=$("$mca" -mtriple=aarch64-linux-gnu -mcpu="$cpu" -mattr=+dotprod \
+        case $name in *_seg_*) ;; *) form= ;; esac
+        total=$("$mca" -mtriple=aarch64-linux-gnu -mcpu="$model" -mattr=+dotprod,+i8mm \
             -iterations=$iterations "$dir/$i.s" 2> "$dir/err" | sed -n 's/^Total Cycles: *//p')
         if [ -z "$total" ]; then
             echo "mca.sh: llvm-mca cannot read a loop of $object:" >&2
@@ -123,8 +132,8 @@ for object in "$build"/kernels/arm/libkernels_*.a.p/gem*.o; do
             status=1
             continue
         fi
-        awk -v l="$name$form" -v p="$products" -v t="$total" -v n=$iterations \
-            'BEGIN { printf "%-34s %9d %8.1f %14.3f\n", l, p, t / n, t / n / p }'
+        awk -v l="$name$form" -v m="$model" -v p="$products" -v t="$total" -v n=$iterations \
+            'BEGIN { printf "%-34s %-12s %9d %8.1f %14.3f\n", l, m, p, t / n, t / n / p }'
     done < "$dir/list"
 done
 exit $status

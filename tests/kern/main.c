@@ -15,6 +15,7 @@ const struct variant variants[] = {
     {"avx512vnni", KERN_AVX2 | KERN_AVX512VNNI},
     {"neon", KERN_NEON},
     {"dotprod", KERN_NEON | KERN_DOTPROD},
+    {"i8mm", KERN_NEON | KERN_DOTPROD | KERN_I8MM},
 };
 const unsigned n_variants = sizeof(variants) / sizeof(*variants);
 
@@ -56,11 +57,14 @@ static void test_dispatch(void) {
     CHECK_STR(kern_cpu_flag_name(KERN_AVX512VNNI), "avx512vnni");
     CHECK_STR(kern_cpu_flag_name(KERN_NEON), "neon");
     CHECK_STR(kern_cpu_flag_name(KERN_DOTPROD), "dotprod");
+    CHECK_STR(kern_cpu_flag_name(KERN_I8MM), "i8mm");
     CHECK(!kern_cpu_flag_name(0) && !kern_cpu_flag_name(1u << 30));
 
     /* A flag without the one it stands on changes nothing. */
-    kern_init(&ops, KERN_AVX512VNNI | KERN_DOTPROD);
+    kern_init(&ops, KERN_AVX512VNNI | KERN_DOTPROD | KERN_I8MM);
     CHECK_STR(ops.name, "ref");
+    kern_init(&ops, KERN_NEON | KERN_I8MM);
+    CHECK(strcmp(ops.name, "i8mm") != 0);
 }
 
 static int take_cpu(const char *name) {
