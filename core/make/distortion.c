@@ -78,12 +78,11 @@ static bool is_in_pack(const struct work *k, enum rung rung) {
 /* The rung's losses: those of the rung above it and what the pair adds, for Jaccard as squares. */
 static int measure(struct work *k, enum rung upper, enum rung lower, struct err *e) {
     struct score_result result;
-    uint32_t n_windows = upper == RUNG_FULL ? SCORE_WINDOWS : SCORE_LOWER_WINDOWS;
     struct score_task task = {.pack = k->pack,
                               .text = k->text,
                               .upper = upper,
                               .lower = lower,
-                              .n_windows = k->is_fast ? SCORE_FAST_WINDOWS : n_windows,
+                              .n_windows = k->is_fast ? SCORE_FAST_WINDOWS : SCORE_WINDOWS,
                               .window = SCORE_WINDOW};
     int r = score_run(k->t, &task, k->pair, &result, e);
     if (r < 0) return r;

@@ -29,8 +29,9 @@ struct tools;
 enum {
     SCORE_TOP_K = 30,
     SCORE_WINDOW = 256, /* tokens of a window at most */
-    SCORE_WINDOWS = 12, /* from full; fewer will do where losses are larger */
-    SCORE_LOWER_WINDOWS = 8,
+    /* With the losses of 8, 12 and 16 windows the ladder made of pairs goes 97.7, 97.7 and 98.6 %
+     * of the way from random orders to the best one (full to high, losses added up, 135M model). */
+    SCORE_WINDOWS = 8,
     SCORE_FAST_WINDOWS = 4,
 };
 

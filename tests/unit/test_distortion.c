@@ -71,7 +71,7 @@ static void pair(struct fixture *f, enum rung upper, enum rung lower, struct sco
                               .text = &f->text,
                               .upper = upper,
                               .lower = lower,
-                              .n_windows = upper == RUNG_FULL ? SCORE_WINDOWS : SCORE_LOWER_WINDOWS,
+                              .n_windows = SCORE_WINDOWS,
                               .window = SCORE_WINDOW};
     REQUIRE_OK(score_run(&f->t, &task, ret, &r, &e), &e);
 }
