@@ -363,3 +363,36 @@ int lowrank_read(struct tools *t, const struct lowrank *l, float *ret, struct er
     block_fini(t, &b);
     return ok ? 0 : err_set(err, -ENOMEM, "no memory to read a pair of rank %u", rank);
 }
+
+static int fit_rest(struct tools *t, const struct lowrank_rest *k, const float *left, float *pair,
+                    struct lowrank *ret, struct err *err) {
+    struct lowrank l = {0};
+    int r;
+    if (!k->basis) {
+        r = lowrank_fit(t, left, k->n_out, k->n_in, &k->in, k->rank, k->bits, &l, err);
+        if (r == 0) r = lowrank_read(t, &l, pair, err);
+    } else {
+        r = lowrank_coefficients(t, left, k->n_out, k->in.moments, k->basis, false, &l.a, err);
+        struct lowrank both = {.a = l.a, .b = *k->basis};
+        if (r == 0) r = lowrank_read(t, &both, pair, err);
+    }
+    if (r == 0)
+        *ret = l;
+    else
+        lowrank_fini(&l);
+    return r;
+}
+
+int lowrank_add(struct tools *t, const struct lowrank_rest *k, struct lowrank *ret,
+                struct err *err) {
+    size_t n = (size_t)k->n_out * k->n_in, bytes = n * sizeof(float);
+    float *left = mem_alloc(t->mem, MEM_PACKER, bytes);
+    float *pair = mem_alloc(t->mem, MEM_PACKER, bytes);
+    int r = left && pair ? 0 : err_set(err, -ENOMEM, "no memory for what a pair takes up");
+    for (size_t i = 0; r == 0 && i < n; i++) left[i] = k->w[i] - k->q[i];
+    if (r == 0) r = fit_rest(t, k, left, pair, ret, err);
+    for (size_t i = 0; r == 0 && i < n; i++) k->q[i] += pair[i];
+    mem_free(t->mem, MEM_PACKER, left, bytes);
+    mem_free(t->mem, MEM_PACKER, pair, bytes);
+    return r;
+}

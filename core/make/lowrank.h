@@ -39,6 +39,20 @@ void lowrank_fini(struct lowrank *l); /* accepts what is all zero */
 /* As it reads: ret[n_out][n_in] = A B. 0 or -ENOMEM. */
 int lowrank_read(struct tools *t, const struct lowrank *l, float *ret, struct err *err) MUST_CHECK;
 
+/* What another form leaves of a matrix, for a pair to take up. */
+struct lowrank_rest {
+    const float *w; /* [n_out][n_in] what is to be held */
+    float *q;       /* likewise, what the other form reads as; afterwards with the pair */
+    uint32_t n_out, n_in;
+    struct factor_inputs in;
+    uint32_t rank;
+    uint8_t bits;
+    struct factor *basis; /* borrowed: the B of several matrices, as it reads; NULL: one's own */
+};
+/* q += A B as they read. ret->b stays all zero if the basis is given. Errors as lowrank_fit(). */
+int lowrank_add(struct tools *t, const struct lowrank_rest *rest, struct lowrank *ret,
+                struct err *err) MUST_CHECK;
+
 /* ---- the steps, for who shares a basis among matrices ---- */
 
 /* b[rank][n_in] = S^-1/2 U^T E, before quantisation. Errors as above. */

@@ -16,7 +16,10 @@
 #include "core/make/tools.h"
 #include "core/mem.h"
 
-enum { LLOYD_ROUNDS = 5, K_STEP = 8 };
+enum {
+    LLOYD_ROUNDS = 5, /* 25 in a build */
+    K_STEP = 8,
+};
 /* Bits beyond the target from which on a way is not worth measuring. */
 #define FAR_BEYOND 0.1
 /* Moments up to this size (2048 inputs) are worth keeping in a few forms. */
@@ -39,10 +42,10 @@ static const struct rival rivals[RIVAL_COUNT] = {
     {CHANNELS, 0, 8, false, true},  {SEGMENTS, 4, 8, false, false},
     {SEGMENTS, 4, 8, false, true},  {SEGMENTS, 4, 10, false, false},
     {SEGMENTS, 4, 10, false, true}, {SEGMENTS, 4, 12, false, false},
-    {SEGMENTS, 4, 8, true, true},   {SEGMENTS, 4, 10, true, false},
-    {SEGMENTS, 4, 10, true, true},  {SEGMENTS, 4, 12, true, false},
-    {SEGMENTS, 8, 10, true, true},  {SEGMENTS, 8, 12, true, false},
-    {SEGMENTS, 8, 12, true, true},
+    {SEGMENTS, 4, 8, true, false},  {SEGMENTS, 4, 8, true, true},
+    {SEGMENTS, 4, 10, true, false}, {SEGMENTS, 4, 10, true, true},
+    {SEGMENTS, 4, 12, true, false}, {SEGMENTS, 8, 10, true, true},
+    {SEGMENTS, 8, 12, true, false}, {SEGMENTS, 8, 12, true, true},
 };
 
 void rival_name(unsigned rival, char name[RIVAL_NAME]) {
@@ -132,6 +135,23 @@ static void set_form(const struct rival_task *k, const struct rival *v, struct r
     ret->bits = bits_of(k, &f);
 }
 
+unsigned rival_find(const char *name) {
+    for (unsigned i = 0; i < RIVAL_COUNT; i++) {
+        char it[RIVAL_NAME];
+        rival_name(i, it);
+        if (strcmp(it, name) == 0) return i;
+    }
+    return RIVAL_COUNT;
+}
+
+bool rival_form(const struct rival_task *task, unsigned rival, struct swsc_form *ret) {
+    struct rival_result r = {.is_form = false};
+    ASSERT(rival < RIVAL_COUNT);
+    set_form(task, &rivals[rival], &r);
+    *ret = r.form;
+    return r.is_form;
+}
+
 /* ---- measuring ---------------------------------------------------------------------------------
  */
 
@@ -181,23 +201,17 @@ struct factor_inputs rival_inputs(struct rival_work *k, uint32_t mat) {
     return in;
 }
 
-int rival_pair(struct rival_work *k, uint32_t mat, const float *q, struct err *e) {
-    const struct rival_mat *m = &k->task->mats[mat];
-    uint32_t n_out = k->task->n_out, n_in = k->task->n_in;
-    struct factor_inputs in = rival_inputs(k, mat);
+int rival_add_pair(struct rival_work *k, uint32_t mat, struct err *e) {
+    struct lowrank_rest rest = {.w = k->task->mats[mat].w,
+                                .q = k->q,
+                                .n_out = k->task->n_out,
+                                .n_in = k->task->n_in,
+                                .in = rival_inputs(k, mat),
+                                .rank = k->form.rank,
+                                .bits = k->form.factor_bits};
     struct lowrank l = {0};
-    for (size_t i = 0; i < (size_t)n_out * n_in; i++) k->e[i] = m->w[i] - q[i];
-    int r = lowrank_fit(k->t, k->e, n_out, n_in, &in, k->form.rank, k->form.factor_bits, &l, e);
-    if (r == 0) r = lowrank_read(k->t, &l, k->pair, e);
+    int r = lowrank_add(k->t, &rest, &l, e);
     lowrank_fini(&l);
-    return r;
-}
-
-/* The pair on what k->q leaves, then the sum measured. */
-static int add_pair(struct rival_work *k, uint32_t mat, struct err *e) {
-    int r = rival_pair(k, mat, k->q, e);
-    for (size_t i = 0; r == 0 && i < (size_t)k->task->n_out * k->task->n_in; i++)
-        k->q[i] += k->pair[i];
     return r == 0 ? rival_measure(k, mat, k->q, e) : r;
 }
 
@@ -218,7 +232,7 @@ static int run_svd(struct rival_work *k, struct err *e) {
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < k->task->n_mats; i++) {
         memset(k->q, 0, k->all_bytes);
-        r = add_pair(k, i, e);
+        r = rival_add_pair(k, i, e);
     }
     return r;
 }
@@ -252,7 +266,7 @@ static int run_channels(struct rival_work *k, struct err *e) {
         r = channels_fit(k->t, t->mats[i].w, t->n_out, t->n_in, &in, &o, &c, e);
         if (r == 0) r = channels_read(k->t, &c, k->q, e);
         channels_fini(&c);
-        if (r == 0) r = k->form.rank > 0 ? add_pair(k, i, e) : rival_measure(k, i, k->q, e);
+        if (r == 0) r = k->form.rank > 0 ? rival_add_pair(k, i, e) : rival_measure(k, i, k->q, e);
     }
     return r;
 }
@@ -268,9 +282,7 @@ static int work_init(struct rival_work *k, struct err *e) {
     k->some = mem_alloc(m, MEM_PACKER, k->some_bytes);
     k->some_q = mem_alloc(m, MEM_PACKER, k->some_bytes);
     k->q = mem_alloc(m, MEM_PACKER, k->all_bytes);
-    k->e = mem_alloc(m, MEM_PACKER, k->all_bytes);
-    k->pair = mem_alloc(m, MEM_PACKER, k->all_bytes);
-    if (!k->some || !k->some_q || (!is_by_rows && (!k->q || !k->e || !k->pair)))
+    if (!k->some || !k->some_q || (!is_by_rows && !k->q))
         return err_set(e, -ENOMEM, "no memory to compare forms of %u rows", k->task->n_out);
     return 0;
 }
@@ -280,18 +292,17 @@ static void work_fini(struct rival_work *k) {
     mem_free(m, MEM_PACKER, k->some, k->some_bytes);
     mem_free(m, MEM_PACKER, k->some_q, k->some_bytes);
     mem_free(m, MEM_PACKER, k->q, k->all_bytes);
-    mem_free(m, MEM_PACKER, k->e, k->all_bytes);
-    mem_free(m, MEM_PACKER, k->pair, k->all_bytes);
 }
 
 static int check_task(const struct rival_task *k, struct err *e) {
-    for (uint32_t m = 0; m < k->n_mats; m++) {
+    for (uint32_t m = 0; !k->kept->is_finite && m < k->n_mats; m++) {
         const struct rival_mat *x = &k->mats[m];
         for (size_t i = 0; i < (size_t)k->n_out * k->n_in; i++)
             if (!isfinite(x->w[i])) return err_set(e, -EDOM, "a weight is not finite");
         for (size_t i = 0; x->moments && i < (size_t)k->n_in * k->n_in; i++)
             if (!isfinite(x->moments[i])) return err_set(e, -EDOM, "a moment is not finite");
     }
+    k->kept->is_finite = true;
     return 0;
 }
 

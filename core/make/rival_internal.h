@@ -12,7 +12,7 @@ struct rival_work {
     struct swsc_form form;
     uint32_t n_some;      /* rows measured */
     float *some, *some_q; /* owned: [n_some][n_in], rows of the matrix, and as they read */
-    float *q, *e, *pair;  /* owned: [n_out][n_in]; only where needed */
+    float *q;             /* owned: [n_out][n_in], all of it as it reads; only where needed */
     size_t some_bytes, all_bytes;
     bool is_kept; /* what follows from moments is small enough to be kept */
     double error; /* sum of the matrices' */
@@ -23,8 +23,8 @@ uint32_t rival_row(const struct rival_work *k, uint32_t i);
 void rival_take(struct rival_work *k, uint32_t mat);
 /* Adds the error of matrix `mat`: k->some against k->some_q, or against rows of q[n_out][n_in]. */
 int rival_measure(struct rival_work *k, uint32_t mat, const float *q, struct err *e) MUST_CHECK;
-/* What q[n_out][n_in] leaves of a matrix as a pair of k->form's rank, to k->pair. */
-int rival_pair(struct rival_work *k, uint32_t mat, const float *q, struct err *e) MUST_CHECK;
+/* The pair of k->form on what k->q leaves of a matrix, and both measured. */
+int rival_add_pair(struct rival_work *k, uint32_t mat, struct err *e) MUST_CHECK;
 
 /* What is known of the inputs of matrix `mat`. */
 struct factor_inputs rival_inputs(struct rival_work *k, uint32_t mat);

@@ -488,3 +488,17 @@ int segfit_aim(const struct segfit *f, struct pool *pool, const float *w, const 
     slots_destroy(a.slots);
     return 0;
 }
+
+int segfit_mat_init(struct segfit_mat *m, const struct codebook *book, uint32_t n_out,
+                    uint32_t n_in, struct err *e) {
+    *m = (struct segfit_mat){.book = book, .n_out = n_out, .n_in = n_in};
+    m->gain = calloc(n_out, sizeof(*m->gain));
+    m->index = calloc((size_t)n_out * (n_in / book->len), sizeof(*m->index));
+    return m->gain && m->index ? 0 : err_set(e, -ENOMEM, "no memory for a matrix of segments");
+}
+
+void segfit_mat_fini(struct segfit_mat *m) {
+    free(m->gain);
+    free(m->index);
+    *m = (struct segfit_mat){0};
+}

@@ -54,9 +54,14 @@ void segfit_destroy(struct segfit *f); /* accepts NULL */
 struct segfit_mat {
     const struct codebook *book; /* borrowed */
     uint32_t n_out, n_in;
-    uint16_t *gain;  /* [n_out] fp16, not negative */
-    uint16_t *index; /* [n_out][n_in / len] */
+    uint16_t *gain;  /* owned: [n_out] fp16, not negative */
+    uint16_t *index; /* owned: [n_out][n_in / len] */
 };
+
+/* Room for a matrix. 0 or -ENOMEM; after either it may be ended. */
+int segfit_mat_init(struct segfit_mat *m, const struct codebook *book, uint32_t n_out,
+                    uint32_t n_in, struct err *e) MUST_CHECK;
+void segfit_mat_fini(struct segfit_mat *m);
 
 /* Output errors, E|(w - q) x|^2 and E|w x|^2 summed over the rows. */
 struct segfit_error {
