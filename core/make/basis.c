@@ -43,21 +43,26 @@ static int stack_init(struct tools *t, struct stack *s, const struct basis_layer
     return 0;
 }
 
-int basis_fit(struct tools *t, const struct basis_layer *layers, uint32_t n, uint32_t n_out,
-              uint32_t n_in, uint32_t rank, uint8_t bits, struct basis *ret, struct err *e) {
+int basis_shared(struct tools *t, const struct basis_layer *layers, uint32_t n, uint32_t n_out,
+                 uint32_t n_in, uint32_t rank, uint8_t bits, struct factor *ret, struct err *e) {
     ASSERT(n >= 1 && n <= BASIS_LAYERS);
     struct stack s = {0};
-    struct basis x = {0};
     int r = stack_init(t, &s, layers, n, n_out, n_in, rank, e);
     if (r < 0) return r;
+    struct factor_inputs in = {.moments = s.moments};
     r = lowrank_basis(t, s.w, n * n_out, n_in, s.moments, rank, s.b, e);
-    if (r == 0)
-        r = factor_quantise(t, s.b, rank, n_in, bits, &(struct factor_inputs){.moments = s.moments},
-                            &x.b, e);
+    if (r == 0) r = factor_quantise(t, s.b, rank, n_in, bits, &in, ret, e);
+    stack_fini(t, &s);
+    return r;
+}
+
+int basis_fit(struct tools *t, const struct basis_layer *layers, uint32_t n, uint32_t n_out,
+              uint32_t n_in, uint32_t rank, uint8_t bits, struct basis *ret, struct err *e) {
+    struct basis x = {0};
+    int r = basis_shared(t, layers, n, n_out, n_in, rank, bits, &x.b, e);
     for (uint32_t l = 0; r == 0 && l < n; l++)
         r = lowrank_coefficients(t, layers[l].w, n_out, layers[l].moments, &x.b, n == 1, &x.a[l],
                                  e);
-    stack_fini(t, &s);
     if (r < 0) {
         basis_fini(&x);
         return r;

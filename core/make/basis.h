@@ -28,7 +28,10 @@ struct basis {
 };
 
 /* n: 1 or 2 layers (the last one of an odd number is alone). rank and bits as lowrank_fit(), and
- * its errors. */
+ * its errors. The basis alone, whose coefficients are lowrank_coefficients()'; and all of it. */
+int basis_shared(struct tools *t, const struct basis_layer *layers, uint32_t n, uint32_t n_out,
+                 uint32_t n_in, uint32_t rank, uint8_t bits, struct factor *ret,
+                 struct err *e) MUST_CHECK;
 int basis_fit(struct tools *t, const struct basis_layer *layers, uint32_t n, uint32_t n_out,
               uint32_t n_in, uint32_t rank, uint8_t bits, struct basis *ret,
               struct err *e) MUST_CHECK;

@@ -394,9 +394,24 @@ static void set_fields(struct build *b) {
     set_field(b, "--windows", "%" PRIu32, b->text_opts.n_windows);
     set_field(b, "--fast", "%s", o->is_fast ? "on" : "off");
     set_field(b, "--no-swsc", "%s", o->is_without_swsc ? "on" : "off");
-    set_field(b, "--no-gate", "%s", o->is_without_gate ? "on" : "off");
+    set_field(b, "--form", "%.40s",
+              o->form              ? o->form
+              : o->is_without_gate ? "default"
+                                   : "by the gate");
     set_field(b, "the kind of CPU", "%s, %s", b->t->ops.name, gemm_cpu_name());
     set_field(b, "the calibration text's hash", "%016" PRIx64, b->text.file_xxh3);
+}
+
+/* The named form for every kind, at the gate's target. */
+static int forced_forms(struct build *b, struct err *e) {
+    unsigned rival = rival_find(b->o->form);
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
+        struct rival_task k = {.n_layers = b->h->n_layers, .target = GATE_TARGET};
+        model_mat_shape(b->h, (enum model_mat)m, &k.n_out, &k.n_in);
+        if (rival == RIVAL_COUNT || !rival_form(&k, rival, &b->forms[m]))
+            return err_set(e, -EINVAL, "'%.40s' is no form that layers can take", b->o->form);
+    }
+    return 0;
 }
 
 /* The forms of the third rung, by what source and text say of them; and tells the writer before
@@ -405,8 +420,10 @@ static int choose_forms(struct build *b, struct err *e) {
     int r = 0;
     if (!has_swsc(b)) return 0;
     third_forms(b->h, b->forms);
-    if (!b->o->is_without_gate)
-        r = gate_decide(b->t, b->source, &b->text.text, third_can_make, b->forms, &b->gate, e);
+    if (b->o->form)
+        r = forced_forms(b, e);
+    else if (!b->o->is_without_gate)
+        r = gate_decide(b->t, b->source, &b->text.text, b->forms, &b->gate, e);
     return r == 0 ? pack_writer_swsc(b->writer, b->forms, e) : r;
 }
 

@@ -42,6 +42,7 @@ struct build_opts {
     bool is_fast;         /* clip search only, on few windows */
     bool is_without_swsc; /* leave out the third rung, as is_fast does, too */
     bool is_without_gate; /* compare no forms, take the default ones for the third rung */
+    const char *form;     /* nor that: this one of rival.h for every kind, at the gate's target */
     bool is_resumed; /* go on where a killed build of the same pack was; from the start if none */
     uint32_t n_windows;   /* 1 .. TEXT_MAX_WINDOWS (2 .. if mixed); 0: the default */
     uint32_t save_layers; /* layers between two saves; 0: by the model's width */

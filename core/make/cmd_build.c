@@ -104,6 +104,7 @@ int cmd_build(const struct cmd_env *env, int argc, char **argv) {
         {.name = "--calib", .kind = CMD_TEXT, .ret = &calib},
         {.name = "--no-swsc", .kind = CMD_FLAG, .ret = &o.is_without_swsc},
         {.name = "--no-gate", .kind = CMD_FLAG, .ret = &o.is_without_gate},
+        {.name = "--form", .kind = CMD_TEXT, .ret = &o.form},
         {.name = "--fast", .kind = CMD_FLAG, .ret = &o.is_fast},
         {.name = "--resume", .kind = CMD_FLAG, .ret = &o.is_resumed},
         {.name = "--windows",
@@ -120,6 +121,8 @@ int cmd_build(const struct cmd_env *env, int argc, char **argv) {
     int r = cmd_parse(env, argc, argv, args, ARRAY_LEN(args));
     if (r != CMD_OK) return r;
     if (!o.out) return cmd_usage(env, "-o OUT.ebb is missing");
+    if (o.form && (o.is_without_swsc || o.is_fast))
+        return cmd_usage(env, "--form is of the rung swsc, which is left out");
     char *text = calib ? strdup(calib) : NULL;
     if (calib && !text) return CMD_NO_MEMORY;
     if (text) r = parse_calib(env, text, &o);

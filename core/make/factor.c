@@ -97,3 +97,22 @@ bool factor_scale_row(struct factor *f, const struct kern_ops *ops, uint32_t row
     memcpy(m, &half[1], 2);
     return true;
 }
+
+void factor_put(const struct factor *f, uint8_t *extent, const struct swsc_planes_at *at) {
+    size_t row_tiles = planes_row_tiles(f->n_out), tiles = row_tiles * (f->n_in / PLANE_GROUP);
+    memcpy(extent + at->rows, f->dst.rows, row_tiles * PLANE_ROW_BYTES);
+    memcpy(extent + at->groups, f->dst.groups, tiles * PLANE_SCALE_BYTES);
+    memcpy(extent + at->high, f->dst.high, tiles * PLANE_TILE_BYTES);
+    if (f->bits == 8) memcpy(extent + at->low, f->dst.low, tiles * PLANE_TILE_BYTES);
+}
+
+struct factor factor_bind(uint8_t *extent, const struct swsc_planes_at *at, uint32_t n_out,
+                          uint32_t n_in, uint8_t bits) {
+    return (struct factor){.n_out = n_out,
+                           .n_in = n_in,
+                           .bits = bits,
+                           .dst = {.rows = extent + at->rows,
+                                   .groups = extent + at->groups,
+                                   .high = extent + at->high,
+                                   .low = bits == 8 ? extent + at->low : NULL}};
+}

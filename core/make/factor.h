@@ -5,6 +5,7 @@
 
 #include "core/defs.h"
 #include "core/make/planes.h"
+#include "core/swsc.h"
 #include "kernels/planes.h"
 
 struct err;
@@ -43,5 +44,11 @@ void factor_read(const struct factor *f, const struct kern_ops *ops, float *ret)
 /* All of a row times `by`, of which what fp16 holds is taken; false, and nothing done, if that is
  * out of its range. */
 bool factor_scale_row(struct factor *f, const struct kern_ops *ops, uint32_t row, float by);
+
+/* Where swsc planes lie in an extent (or in a basis), from its start on: copies a factor there, and
+ * finds it again; what is found is borrowed and may be ended or not. */
+void factor_put(const struct factor *f, uint8_t *extent, const struct swsc_planes_at *at);
+struct factor factor_bind(uint8_t *extent, const struct swsc_planes_at *at, uint32_t n_out,
+                          uint32_t n_in, uint8_t bits);
 
 #endif

@@ -10,13 +10,12 @@
 /* ---- the choice -------------------------------------------------------------------------------
  */
 
-static void choose_kind(struct gate_kind *k, double limit, gate_can_make_fn can_make) {
+static void choose_kind(struct gate_kind *k, double limit) {
     k->winner = GATE_NONE;
     k->margin = (double)NAN;
     for (uint32_t i = 0; i < RIVAL_COUNT; i++) {
         const struct rival_result *r = &k->rivals[i];
-        k->can_win[i] = r->is_form && r->bits <= limit && isfinite(r->error) &&
-                        (!can_make || can_make(&r->form));
+        k->can_win[i] = r->is_form && r->bits <= limit && isfinite(r->error);
         if (!k->can_win[i]) continue;
         if (k->winner == GATE_NONE || r->error < k->rivals[k->winner].error) k->winner = i;
     }
@@ -40,12 +39,12 @@ static double winners_bits(const struct gate *g, const struct model_hparams *h) 
     return bits / weights;
 }
 
-void gate_choose(struct gate *g, const struct model_hparams *h, gate_can_make_fn can_make) {
+void gate_choose(struct gate *g, const struct model_hparams *h) {
     for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++)
-        choose_kind(&g->kinds[m], g->target + GATE_SLACK, can_make);
+        choose_kind(&g->kinds[m], g->target + GATE_SLACK);
     g->bits = winners_bits(g, h);
     if (!(g->bits > g->target)) return;
-    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) choose_kind(&g->kinds[m], g->target, can_make);
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) choose_kind(&g->kinds[m], g->target);
     g->bits = winners_bits(g, h);
 }
 
@@ -77,8 +76,7 @@ static int measure_kind(struct tools *t, struct rival_task *task, uint32_t mat,
 }
 
 int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_layer *layers,
-             uint32_t n, double target, gate_can_make_fn can_make, struct gate *ret,
-             struct err *e) {
+             uint32_t n, double target, struct gate *ret, struct err *e) {
     ASSERT(n >= 1 && n <= GATE_LAYERS);
     int r = 0;
     ret->target = target;
@@ -95,7 +93,7 @@ int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_l
             mats[l] = (struct rival_mat){layers[l].mats[m], layers[l].moments[in]};
         r = measure_kind(t, &task, m, &ret->kinds[m], e);
     }
-    if (r == 0) gate_choose(ret, h, can_make);
+    if (r == 0) gate_choose(ret, h);
     return r;
 }
 
@@ -103,8 +101,7 @@ int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_l
  */
 
 int gate_decide(struct tools *t, struct source *s, const struct text *text,
-                gate_can_make_fn can_make, struct swsc_form forms[MODEL_LAYER_MATS],
-                struct gate **ret, struct err *e) {
+                struct swsc_form forms[MODEL_LAYER_MATS], struct gate **ret, struct err *e) {
     struct gate_sample *sample = NULL;
     struct gate *g = calloc(1, sizeof(*g));
     *ret = NULL;
@@ -113,7 +110,7 @@ int gate_decide(struct tools *t, struct source *s, const struct text *text,
     if (r == 0) {
         uint32_t n;
         const struct gate_layer *layers = gate_sample_layers(sample, &n);
-        r = gate_run(t, source_hparams(s), layers, n, GATE_TARGET, can_make, g, e);
+        r = gate_run(t, source_hparams(s), layers, n, GATE_TARGET, g, e);
         /* What is wrong with the weights is for whoever must quantise them to say. */
         if (r == -EDOM || r == -ENOTSUP) {
             free(g);

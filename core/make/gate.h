@@ -2,8 +2,9 @@
  *
  * A few layers, spread over the model in pairs of neighbours, stand for all. For each kind every
  * rival (rival.h) is measured at the same bytes; the winner is the one with the least output error
- * among those that the runtime multiplies and that keep to the target. The target is one for the
- * average over all kinds: a kind may go a little beyond it as long as the winners together do not.
+ * among those that the runtime multiplies, all of which builds can make (third.h), and that keep to
+ * the target; if there is none, the kind keeps its default form. The target is one for the average
+ * over all kinds: a kind may go a little beyond it as long as the winners together do not.
  *
  * What SWSC's authors do not do and its referees would: whole channels and bare SVDs are measured
  * against plain groups of few bits, on each kind, before anything is chosen. */
@@ -52,17 +53,13 @@ struct gate_layer {
     const float *moments[SOURCE_INPUT_COUNT]; /* [width][width] */
 };
 
-/* Whether a form can be made; NULL: all that the runtime multiplies. */
-typedef bool (*gate_can_make_fn)(const struct swsc_form *f);
-
 /* layers[n]: 2i and 2i + 1 in turn, as struct rival_task wants them. 0 or the errors of
  * rival_run(). The same for any thread count. */
 int gate_run(struct tools *t, const struct model_hparams *h, const struct gate_layer *layers,
-             uint32_t n, double target, gate_can_make_fn can_make, struct gate *ret,
-             struct err *e) MUST_CHECK;
+             uint32_t n, double target, struct gate *ret, struct err *e) MUST_CHECK;
 
 /* The choice alone, from rivals measured; gate_run() ends with it. */
-void gate_choose(struct gate *g, const struct model_hparams *h, gate_can_make_fn can_make);
+void gate_choose(struct gate *g, const struct model_hparams *h);
 
 /* The winners' forms; kinds without one keep what is in ret[MODEL_LAYER_MATS]. */
 void gate_forms(const struct gate *g, struct swsc_form *ret);
@@ -72,8 +69,8 @@ void gate_forms(const struct gate *g, struct swsc_form *ret);
  * moments are such that nothing can be compared. 0, -ENOMEM or the errors of gate_sample_create().
  */
 int gate_decide(struct tools *t, struct source *s, const struct text *text,
-                gate_can_make_fn can_make, struct swsc_form forms[MODEL_LAYER_MATS],
-                struct gate **ret, struct err *e) MUST_CHECK;
+                struct swsc_form forms[MODEL_LAYER_MATS], struct gate **ret,
+                struct err *e) MUST_CHECK;
 
 /* The gate as a pack holds it; `in` points into the rest and to the gate's names. */
 struct gate_table {

@@ -196,7 +196,7 @@ static int change(struct inorder *o, enum model_mat mat, const struct segfit *f,
         pool_run(source_pool(o->source), want_rows, &k, (n_out + WANT_ROWS - 1) / WANT_ROWS);
         r = segfit_aim(f, source_pool(o->source), k.w, o->want, SHARE, n_out, o->aim, e);
     }
-    if (r == 0) r = fit(ud, mat, f, is_aimed ? o->aim : k.w, ret, e);
+    if (r == 0) r = fit(ud, mat, f, is_aimed ? moments : NULL, is_aimed ? o->aim : k.w, ret, e);
     if (r < 0) err_prefix(e, "%s", model_mat_name(mat));
     return r;
 }

@@ -27,9 +27,10 @@ struct mem;
 struct segfit;
 
 /* Changes a matrix: aim[n_out][n_in] is what it should best be, ret gets what it becomes, and
- * `fit` knows its inputs. 0 or a negative errno, which ends the layer. */
+ * `fit` knows its inputs, whose moments are moments[n_in][n_in]; NULL: they are never moved and
+ * count as alike. 0 or a negative errno, which ends the layer. */
 typedef int (*inorder_fit_fn)(void *ud, enum model_mat mat, const struct segfit *fit,
-                              const float *aim, float *ret, struct err *e);
+                              const float *moments, const float *aim, float *ret, struct err *e);
 
 /* ids[n_windows][n_rows], n_rows <= SOURCE_WINDOW, all of them used; len: of segments. 0, -ENOMEM
  * or the errors of source_embed(). */

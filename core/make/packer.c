@@ -11,7 +11,7 @@ static const char help_main[] =
 "ebb-pack: turns a GGUF model into a pack that ebb can serve at changing precision\n"
 "\n"
 "Usage:\n"
-"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--no-gate]\n"
+"  ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--no-gate | --form NAME]\n"
 "                [--fast] [--resume] [--windows N] [--threads N]\n"
 "  ebb-pack inspect PACK [--importance | --gate] [--json]\n"
 "  ebb-pack verify PACK\n"
@@ -51,8 +51,8 @@ static const char help_exit[] =
 "  77  permission denied\n";
 
 static const char help_build[] =
-"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc] [--no-gate]\n"
-"                      [--fast] [--resume] [--windows N] [--threads N]\n"
+"Usage: ebb-pack build SRC.gguf -o OUT.ebb [--calib TEXT[,self]] [--no-swsc]\n"
+"                      [--no-gate | --form NAME] [--fast] [--resume] [--windows N] [--threads N]\n"
 "\n"
 "Reads a GGUF model (architecture llama; F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K\n"
 "Q6_K IQ4_NL), runs it over a calibration text, and writes a pack whose weights are fitted to what\n"
@@ -67,6 +67,8 @@ static const char help_build[] =
 "                     high plane. It takes about a third of the time\n"
 "  --no-gate          do not compare forms for it first (a minute or so for a model of 135M weights;\n"
 "                     inspect --gate shows the result), take the default one\n"
+"  --form NAME        likewise, but take this one for all matrices, by its name in inspect --gate\n"
+"                     (channels-4+pair is SWSC as published, basis-4 is Basis Sharing)\n"
 "  --fast             about a tenth of the time: clip search only, on 16 windows of 128 tokens; no\n"
 "                     error feedback, so the 4-bit reading is coarser, and units scored on 4 of\n"
 "                     these windows instead of 16 of 256 tokens; and no third form. The pack says\n"

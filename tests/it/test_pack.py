@@ -88,6 +88,7 @@ def usage_errors():
         ("--windows is at least 2", ["build", model(), "-o", out, "--calib", "x,self", "--windows", "1"]),
         ("TEXT, self or TEXT,self", ["build", model(), "-o", out, "--calib", "self,self"]),
         ("TEXT, self or TEXT,self", ["build", model(), "-o", out, "--calib", ",self"]),
+        ("--form is of the rung swsc", ["build", model(), "-o", out, "--form", "svd-4", "--no-swsc"]),
         ("--resume takes no value", ["build", model(), "-o", out, "--resume=yes"]),
         ("one argument too many: 'c'", ["inspect", pack(), "c"]),
         ("--json takes no value", ["inspect", pack(), "--json=yes"]),

@@ -257,7 +257,7 @@ static void test_resume_mismatch(void) {
     check_refused(&other, -EINVAL, "--no-swsc was 'off'");
     other = o;
     other.is_without_gate = false;
-    check_refused(&other, -EINVAL, "--no-gate was 'on'");
+    check_refused(&other, -EINVAL, "--form was 'default' in the interrupted build and is 'by the");
     write_calib(4);
     check_refused(&o, -EINVAL, "the calibration text's hash");
     write_calib(3);
@@ -534,6 +534,33 @@ static void test_gate(void) {
     pack_close(p);
 }
 
+/* One form for all kinds; killed and gone on with. What two layers share is made before they are,
+ * so after a kill it is made again. */
+static void test_form(void) {
+    struct build_opts o = text_opts();
+    struct build_report r;
+    struct err e;
+    struct pack *p;
+    o.form = "basis-8";
+    check_resumed(o, (struct killer[]){{books, 4}, {fitting, 2}}, 2, 3);
+    REQUIRE_OK(pack_open(whole, &p, &e), &e);
+    REQUIRE(pack_has_swsc(p));
+    CHECK_EQU(pack_gate_n(p), 0);
+    for (uint32_t m = 0; m < MODEL_LAYER_MATS; m++) {
+        const struct swsc_form *f = &pack_swsc(p)[m];
+        CHECK(f->base == SWSC_NONE && f->factor_bits == 8 && f->is_basis_shared);
+    }
+    pack_close(p);
+    ignore_result(unlink(out));
+    static const char *const others[] = {"groups-3", "no-such", ""};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        o.form = others[i];
+        CHECK_EQ(build(&o, 1, &r, &e), -EINVAL);
+        CHECK(strstr(e.msg, "is no form that layers can take"));
+        CHECK_EQU(n_files("out.ebb"), 0);
+    }
+}
+
 static void test_mixed(void) {
     struct build_opts o = text_opts();
     struct build_report r;
@@ -574,6 +601,7 @@ int main(int argc, char **argv) {
         {"fast", test_fast},
         {"swsc", test_swsc},
         {"gate", test_gate},
+        {"form", test_form},
         {"mixed", test_mixed},
     };
     return t_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));

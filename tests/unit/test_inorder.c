@@ -64,13 +64,13 @@ static void rig_close(struct rig *k) {
     mem_destroy(k->mem);
 }
 
-static int fit(void *ud, enum model_mat mat, const struct segfit *f, const float *aim, float *ret,
-               struct err *e) {
+static int fit(void *ud, enum model_mat mat, const struct segfit *f, const float *moments,
+               const float *aim, float *ret, struct err *e) {
     struct rig *k = ud;
     uint32_t n_out, n_in;
     const struct source_layer *w;
     struct err unused = {0};
-    CHECK(f);
+    CHECK(f && moments);
     if (k->n_calls == k->fail_at) return err_set(e, -EIO, "no more");
     k->calls[k->n_calls++ % MAX_CALLS] = mat;
     model_mat_shape(k->h, mat, &n_out, &n_in);

@@ -270,10 +270,6 @@ static struct model_hparams sizes(uint32_t n_layers) {
                                   .n_vocab = 100};
 }
 
-static bool is_second(const struct swsc_form *f) {
-    return f->k == 2;
-}
-
 static void choice(void) {
     struct gate *g = calloc(1, sizeof(*g));
     struct model_hparams h = sizes(30);
@@ -292,22 +288,19 @@ static void choice(void) {
         r[3].bits = 4.0, r[3].error = 0.002; /* far beyond */
     }
     g->kinds[0].rivals[1].bits = 2.5;
-    gate_choose(g, &h, NULL); /* six kinds at 3.01 and a small one at 2.5: together below 3 */
+    gate_choose(g, &h); /* six kinds at 3.01 and a small one at 2.5: together below 3 */
     for (int m = 0; m < MODEL_LAYER_MATS; m++) {
         CHECK_EQU(g->kinds[m].winner, 1);
         CHECK_NEAR(g->kinds[m].margin, 1.0, 1e-9);
         CHECK(!g->kinds[m].can_win[0] && g->kinds[m].can_win[2] && !g->kinds[m].can_win[3]);
     }
     CHECK(g->bits < 3.0);
-    gate_choose(g, &h, is_second);
-    CHECK_EQU(g->kinds[2].winner, 2);
-    CHECK(!g->kinds[2].can_win[1]);
     g->kinds[0].rivals[1].bits = 3.02;
-    gate_choose(g, &h, NULL); /* together beyond: all must keep to the target */
+    gate_choose(g, &h); /* together beyond: all must keep to the target */
     CHECK_EQU(g->kinds[3].winner, 2);
     CHECK(isnan(g->kinds[3].margin));
     for (int m = 1; m < MODEL_LAYER_MATS; m++) g->kinds[m].rivals[2].error = (double)NAN;
-    gate_choose(g, &h, NULL);
+    gate_choose(g, &h);
     CHECK_EQU(g->kinds[1].winner, GATE_NONE);
     CHECK(isnan(g->bits));
     static struct gate_table table;
@@ -368,8 +361,13 @@ static void whole_gate(void) {
             for (uint32_t c = 0; c < 64; c++) CHECK(l[k].moments[SOURCE_ATTN_IN][c * 65] > 0.0f);
         g[i] = calloc(1, sizeof(*g[i]));
         REQUIRE(g[i]);
-        REQUIRE_OK(gate_run(t, source_hparams(s), l, n, 5.5, NULL, g[i], &e), &e);
-        for (int m = 0; m < MODEL_LAYER_MATS; m++) CHECK(g[i]->kinds[m].winner < RIVAL_COUNT);
+        REQUIRE_OK(gate_run(t, source_hparams(s), l, n, 5.5, g[i], &e), &e);
+        for (int m = 0; m < MODEL_LAYER_MATS; m++) {
+            const struct gate_kind *k = &g[i]->kinds[m];
+            REQUIRE(k->winner < RIVAL_COUNT);
+            for (int j = 0; j < RIVAL_COUNT; j++)
+                if (k->can_win[j]) CHECK(k->rivals[k->winner].error <= k->rivals[j].error);
+        }
         CHECK(g[i]->bits > 1.0 && g[i]->bits < 5.6);
         gate_sample_destroy(sample);
         source_destroy(s);
