@@ -21,8 +21,8 @@ static int flags_up_to(const char *name, unsigned *ret, struct err *e) {
         return 0;
     }
     return err_set(e, -EINVAL,
-                   "there is no kernel variant '%.32s' (ref, avx2, avx512vnni, neon, "
-                   "dotprod, i8mm)",
+                   "there is no kernel variant '%.32s' (ref, avx2, avxvnni, avx512vnni, "
+                   "neon, dotprod, i8mm)",
                    name);
 }
 

@@ -19,9 +19,10 @@ enum {
     CPUID7_EBX_AVX2 = 1 << 5,
     CPUID7_EBX_AVX512F = 1 << 16,
     CPUID7_EBX_AVX512BW = 1 << 30,
-    CPUID7_ECX_VNNI = 1 << 11,
-    XCR0_YMM = 0x06, /* XMM and YMM state */
-    XCR0_ZMM = 0xe6, /* the same, opmasks and both parts of ZMM state */
+    CPUID7_ECX_AVX512VNNI = 1 << 11,
+    CPUID71_EAX_AVXVNNI = 1 << 4, /* leaf 7, subleaf 1 */
+    XCR0_YMM = 0x06,              /* XMM and YMM state */
+    XCR0_ZMM = 0xe6,              /* the same, opmasks and both parts of ZMM state */
 };
 /* Bit 31 does not fit an int enumerator. */
 #define CPUID7_EBX_AVX512VL (1u << 31)
@@ -48,8 +49,12 @@ unsigned kern_cpu_flags(void) {
     if (!has_all(b, CPUID7_EBX_AVX2) || !has_all(xcr0, XCR0_YMM)) return 0;
     flags |= KERN_AVX2;
     if (has_all(b, CPUID7_EBX_AVX512F | CPUID7_EBX_AVX512BW | CPUID7_EBX_AVX512VL) &&
-        has_all(c, CPUID7_ECX_VNNI) && has_all(xcr0, XCR0_ZMM))
+        has_all(c, CPUID7_ECX_AVX512VNNI) && has_all(xcr0, XCR0_ZMM))
         flags |= KERN_AVX512VNNI;
+
+    /* Leaf 7 tells in EAX how many subleaves it has; a CPU gives zeros for one that it lacks. */
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_all(a, CPUID71_EAX_AVXVNNI))
+        flags |= KERN_AVXVNNI;
     return flags;
 }
 
@@ -79,6 +84,7 @@ unsigned kern_cpu_flags(void) {
 const char *kern_cpu_flag_name(unsigned flag) {
     switch (flag) {
     case KERN_AVX2: return "avx2";
+    case KERN_AVXVNNI: return "avxvnni";
     case KERN_AVX512VNNI: return "avx512vnni";
     case KERN_NEON: return "neon";
     case KERN_DOTPROD: return "dotprod";

@@ -134,10 +134,11 @@ struct kern_ops {
 
 enum kern_cpu_flag {
     KERN_AVX2 = 1 << 0,       /* AVX2, FMA and F16C, and the OS saves YMM */
-    KERN_AVX512VNNI = 1 << 1, /* F, BW, VL, VNNI, and the OS saves ZMM */
-    KERN_NEON = 1 << 2,
-    KERN_DOTPROD = 1 << 3,
-    KERN_I8MM = 1 << 4,
+    KERN_AVXVNNI = 1 << 1,    /* the VEX encoding, on CPUs with or without AVX-512 */
+    KERN_AVX512VNNI = 1 << 2, /* F, BW, VL, VNNI, and the OS saves ZMM */
+    KERN_NEON = 1 << 3,
+    KERN_DOTPROD = 1 << 4,
+    KERN_I8MM = 1 << 5,
 };
 
 /* What this CPU and system can run. */

@@ -1,4 +1,4 @@
-/* Ladder of the x86 variants: each step needs the one before it. */
+/* Ladder of the x86 variants: each step but AVX-VNNI needs the one before it. */
 #include "kernels/variants.h"
 
 #include "kernels/kernels.h"
@@ -25,6 +25,17 @@ void kern_init_x86(struct kern_ops *ops, unsigned flags) {
     ops->group_cost = kern_group_cost_avx2;
     ops->nearest = kern_nearest_avx2;
 
+    if (flags & KERN_AVXVNNI) {
+        ops->name = "avxvnni";
+        ops->gemv_high = kern_gemv_high_avxvnni;
+        ops->gemv_full = kern_gemv_full_avxvnni;
+        ops->gemm_high = kern_gemm_high_avxvnni;
+        ops->gemm_full = kern_gemm_full_avxvnni;
+        ops->gemv_seg = kern_gemv_seg_avxvnni;
+        ops->gemm_seg = kern_gemm_seg_avxvnni;
+    }
+
+    /* A CPU may have this without the one above. */
     if (!(flags & KERN_AVX512VNNI)) return;
     ops->name = "avx512vnni";
     ops->gemv_high = kern_gemv_high_avx512vnni;

@@ -22,6 +22,13 @@ kern_seg_mul_fn kern_gemv_seg_avx2;
 kern_silu_mul_fn kern_silu_mul_avx2;
 kern_to_f16_fn kern_to_f16_avx2;
 
+kern_mul_fn kern_gemm_full_avxvnni;
+kern_mul_fn kern_gemm_high_avxvnni;
+kern_mul_fn kern_gemv_full_avxvnni;
+kern_mul_fn kern_gemv_high_avxvnni;
+kern_seg_mul_fn kern_gemm_seg_avxvnni;
+kern_seg_mul_fn kern_gemv_seg_avxvnni;
+
 kern_mul_fn kern_gemm_full_avx512vnni;
 kern_mul_fn kern_gemm_high_avx512vnni;
 kern_mul_fn kern_gemv_full_avx512vnni;

@@ -12,6 +12,7 @@
 const struct variant variants[] = {
     {"ref", 0},
     {"avx2", KERN_AVX2},
+    {"avxvnni", KERN_AVX2 | KERN_AVXVNNI},
     {"avx512vnni", KERN_AVX2 | KERN_AVX512VNNI},
     {"neon", KERN_NEON},
     {"dotprod", KERN_NEON | KERN_DOTPROD},
@@ -54,6 +55,7 @@ static void test_dispatch(void) {
     if (expected) CHECK_STR(ops.name, expected);
 
     CHECK_STR(kern_cpu_flag_name(KERN_AVX2), "avx2");
+    CHECK_STR(kern_cpu_flag_name(KERN_AVXVNNI), "avxvnni");
     CHECK_STR(kern_cpu_flag_name(KERN_AVX512VNNI), "avx512vnni");
     CHECK_STR(kern_cpu_flag_name(KERN_NEON), "neon");
     CHECK_STR(kern_cpu_flag_name(KERN_DOTPROD), "dotprod");
@@ -61,7 +63,7 @@ static void test_dispatch(void) {
     CHECK(!kern_cpu_flag_name(0) && !kern_cpu_flag_name(1u << 30));
 
     /* A flag without the one it stands on changes nothing. */
-    kern_init(&ops, KERN_AVX512VNNI | KERN_DOTPROD | KERN_I8MM);
+    kern_init(&ops, KERN_AVXVNNI | KERN_AVX512VNNI | KERN_DOTPROD | KERN_I8MM);
     CHECK_STR(ops.name, "ref");
     kern_init(&ops, KERN_NEON | KERN_I8MM);
     CHECK(strcmp(ops.name, "i8mm") != 0);

@@ -1,0 +1,9 @@
+/* A batch of tokens times the high plane, AVX-VNNI. */
+#include "kernels/x86/variants.h"
+
+#include "kernels/x86/gemm_high_vnni.h"
+
+void kern_gemm_high_avxvnni(const struct kern_planes *w, const struct kern_acts *x, uint32_t n_tok,
+                            float *y, size_t ldy, uint32_t rt0, uint32_t rt1) {
+    gemm_high_vnni(w, x, n_tok, y, ldy, rt0, rt1);
+}

@@ -1,0 +1,40 @@
+/* One token times the high plane, VNNI on 256-bit registers. */
+#ifndef EBB_KERNELS_X86_GEMV_HIGH_VNNI_H
+#define EBB_KERNELS_X86_GEMV_HIGH_VNNI_H
+
+#include "kernels/x86/vnni.h"
+
+KERN_INLINE __m256i tile_sum(const uint8_t *high, const int8_t *q) {
+    __m256i s0 = _mm256_setzero_si256(), s1 = s0;
+    for (unsigned v = 0; v < 4; v++) {
+        __m256i codes = load32b(high + 32 * v);
+        s0 = dot_quad(s0, low_nibbles(codes), act_quad(q + 4 * v));
+        s1 = dot_quad(s1, high_nibbles(codes), act_quad(q + 4 * v + 16));
+    }
+    return _mm256_add_epi32(s0, s1);
+}
+
+KERN_INLINE void gemv_high_vnni(const struct kern_planes *w, const struct kern_acts *x,
+                                uint32_t n_tok, float *y, size_t ldy, uint32_t rt0, uint32_t rt1) {
+    (void)n_tok;
+    (void)ldy;
+    uint32_t n_groups = w->n_in / PLANE_GROUP;
+    const uint8_t *high = w->high + (size_t)rt0 * n_groups * PLANE_TILE_BYTES;
+    const uint8_t *group = w->groups + (size_t)rt0 * n_groups * PLANE_SCALE_BYTES;
+    for (uint32_t rt = rt0; rt < rt1; rt++) {
+        __m256 acc = _mm256_setzero_ps(), off = acc;
+        for (uint32_t g = 0; g < n_groups; g++) {
+            __m256i isum = tile_sum(high, x->q + (size_t)g * PLANE_GROUP);
+            __m256i scaled = _mm256_mullo_epi32(isum, scale_codes(group));
+            acc = _mm256_fmadd_ps(_mm256_set1_ps(x->scale[g]), _mm256_cvtepi32_ps(scaled), acc);
+            off = _mm256_fmadd_ps(_mm256_set1_ps(x->psum[g]), min_codes(group), off);
+            high += PLANE_TILE_BYTES;
+            group += PLANE_SCALE_BYTES;
+        }
+        const uint8_t *rows = w->rows + (size_t)rt * PLANE_ROW_BYTES;
+        _mm256_storeu_ps(y + (size_t)rt * PLANE_ROWS,
+                         row_tile_end(rows_scale(rows), rows_min(rows), acc, off));
+    }
+}
+
+#endif
