@@ -7,6 +7,7 @@
 #include "core/pack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -405,6 +406,11 @@ static int bad_sum(const struct pack *p, const char *what, uint64_t at, struct e
                        now.st_mtim.tv_nsec != p->st.st_mtim.tv_nsec);
     return err_set(e, -EBADMSG, "%s: checksum differs (at byte %" PRIu64 ")%s", what, at,
                    is_changed ? "; the file was changed after it was opened" : "");
+}
+
+void pack_announce(const struct pack *p, const struct pack_extent *x) {
+    ignore_result(
+        posix_fadvise(gguf_fd(p->g), (off_t)x->offset, (off_t)x->bytes, POSIX_FADV_WILLNEED));
 }
 
 int pack_read_extent(const struct pack *p, const struct pack_extent *x, void *dst, struct err *e) {

@@ -129,6 +129,9 @@ size_t pack_n_ladders(const struct pack *p);
 const struct ladder *pack_ladder_at(const struct pack *p, size_t i);
 const struct ladder *pack_ladder(const struct pack *p, const char *name); /* NULL if absent */
 
+/* Lets the disk begin to bring an extent that will be read soon through the page cache, and go on
+ * while the reader copies and checks what has come. Advice: it may do nothing. Thread: any. */
+void pack_announce(const struct pack *p, const struct pack_extent *x);
 /* Reads a whole extent into dst[x->bytes] and verifies its checksum. 0, -EBADMSG ("unit.007.low:
  * checksum differs"; short file), -ECANCELED is not used, or the system's error. On failure the
  * bytes in dst must not be used. Blocks on the disk. Thread: any. */

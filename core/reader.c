@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,6 +95,16 @@ static void wait_until(uint64_t due, const struct reader_watch *w) {
     }
 }
 
+/* Pages for memory that was never written, all at once: a fault for each costs more than clearing
+ * it. Where the kernel cannot do this they come one by one, as they would without. */
+static void populate(void *p, size_t n) {
+#ifdef MADV_POPULATE_WRITE
+    ignore_result(madvise(p, n, MADV_POPULATE_WRITE));
+#else
+    (void)p, (void)n;
+#endif
+}
+
 /* What was read up to `end` out of the page cache. The kernel drops only whole folios, which may be
  * larger than a piece: advice for each piece alone left 78 % of a file there, this leaves nothing.
  */
@@ -152,6 +163,8 @@ int reader_read(struct reader *r, const struct pack_extent *x, bool is_cached, v
         }
         n = MIN(n, x->bytes - at);
         if (rate > 0) due = due_us(r, rate, (size_t)n);
+        if (is_cached && at == 0 && rate == 0) pack_announce(r->pack, x);
+        if (is_cached) populate((uint8_t *)dst + at, (size_t)n);
         int err = read_piece(r, x, is_cached, at, (uint8_t *)dst + at, (size_t)n, w, e);
         if (err < 0) return err;
         if (due > 0) wait_until(due, w);

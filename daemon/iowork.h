@@ -16,6 +16,8 @@ struct slab;
 /* One at a time: reading from the page cache is work for a core, and two reads beside two compute
  * threads stretched the longest gap between tokens from 3.7 to 6.1 times the median. */
 enum { IOWORK_MAX_READS = 1 };
+/* While nothing is computed yet: one is copied while the disk brings the other. */
+enum { IOWORK_FIRST_READS = 2 };
 
 /* Called on the loop, exactly once per started read: the slab is the callee's, or NULL with *e,
  * whose code is -ECANCELED after iowork_cancel(). */

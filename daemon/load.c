@@ -19,6 +19,9 @@
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
 
+/* Some tens of milliseconds of a disk, and little to have brought for nothing. */
+enum { ANNOUNCE_BYTES = 16 << 20 };
+
 /* Words for the message when the ladder of the configuration does not exist. */
 static void list_ladders(const struct pack *p, char *ret, size_t cap) {
     size_t k = 0;
@@ -81,6 +84,18 @@ static int open_pack(struct server *s, struct err *e) {
     }
     m->n_ctx = MIN(s->config.serve_ctx, m->h->n_ctx_train);
     return 0;
+}
+
+/* The disk need not rest while the tokenizer is built: what is read first whatever the position,
+ * but where memory is too short for it. */
+static void announce_first(const struct server_model *m) {
+    uint64_t n_bytes = 0;
+    for (uint32_t u = 0; u < m->n_units; u++) {
+        const struct pack_extent *x = pack_find(m->pack, PACK_HIGH, u);
+        if (!x || n_bytes + x->bytes > ANNOUNCE_BYTES) return;
+        pack_announce(m->pack, x);
+        n_bytes += x->bytes;
+    }
 }
 
 static int open_text(struct server *s, struct err *e) {
@@ -167,6 +182,7 @@ int load_open(struct server *s, const char *cpu, enum server_fail *ret_fail, str
     r = open_pack(s, e);
     if (r == -ENOENT || r == -EACCES || r == -EISDIR) *ret_fail = SERVER_FAIL_NO_PACK;
     if (r < 0 && s->model.pack && !s->model.ladder) *ret_fail = SERVER_FAIL_CONFIG;
+    if (r == 0) announce_first(&s->model);
     if (r == 0) r = open_text(s, e);
     if (r == 0) {
         r = open_engine(s, cpu, e);
@@ -218,7 +234,7 @@ static void next_reads(struct server *s) {
     struct server_loading *l = &s->loading;
     const struct server_model *m = &s->model;
     struct iowork *w; /* what is being loaded is never cancelled */
-    while (l->n_reading < IOWORK_MAX_READS && l->unit < m->n_units) {
+    while (l->n_reading < IOWORK_FIRST_READS && l->unit < m->n_units) {
         uint32_t unit = l->unit++;
         if (!wants(s, unit)) continue;
         const struct pack_extent *x = pack_find(m->pack, swap_pack_part(l->part), unit);

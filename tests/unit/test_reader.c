@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,6 +83,30 @@ static void every_extent_is_read(void) {
         CHECK_EQU(n_bytes(&g), sum);
     }
     printf("    direct: %s\n", reader_is_direct(g.r) ? "yes" : "no");
+    rig_fini(&g);
+}
+
+/* As at the start: announced, then read at once into memory that has no pages yet, whose end is no
+ * multiple of a piece. */
+static void fresh_memory_is_filled(void) {
+    struct rig g;
+    struct err e = {0};
+    rig_init(&g);
+    for (size_t i = 0; i < pack_n_extents(g.pack); i++) {
+        const struct pack_extent *x = pack_extent_at(g.pack, i);
+        uint8_t *dst = mmap(NULL, x->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                            0);
+        REQUIRE(dst != MAP_FAILED);
+        pack_announce(g.pack, x);
+        REQUIRE_OK(reader_read(g.r, x, true, dst, &g.watch, &e), &e);
+        REQUIRE_OK(pack_read_extent(g.pack, x, g.dst, &e), &e);
+        CHECK_MEM(dst, g.dst, x->bytes);
+        munmap(dst, x->bytes);
+    }
+    /* An announcement of what is not there is nothing. */
+    REQUIRE(truncate(g.path, 1) == 0);
+    pack_announce(g.pack, extent(&g, 0));
+    CHECK_EQ(reader_read(g.r, extent(&g, 0), true, g.dst, &g.watch, &e), -EBADMSG);
     rig_fini(&g);
 }
 
@@ -175,6 +200,7 @@ static void reads_can_be_cancelled(void) {
 
 static const struct t_case cases[] = {
     {"every_extent_is_read", every_extent_is_read},
+    {"fresh_memory_is_filled", fresh_memory_is_filled},
     {"damage_is_seen", damage_is_seen},
     {"the_rate_is_kept", the_rate_is_kept},
     {"reads_can_be_cancelled", reads_can_be_cancelled},
