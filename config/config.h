@@ -14,6 +14,7 @@ enum { CONFIG_MAX_FILE_BYTES = 64 << 10, CONFIG_MAX_STR = 256, CONFIG_SUN_PATH_M
 #define CONFIG_AUTO_BYTES UINT64_MAX
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum config_kv { CONFIG_KV_Q8, CONFIG_KV_F16 };
 
 struct config {
     char model_path[CONFIG_MAX_STR]; /* model.path: the .ebb file; required */
@@ -37,6 +38,9 @@ struct config {
     uint64_t serve_idle_us;      /* serve.idle_timeout, 60s */
     uint64_t serve_stall_us;     /* serve.stall_timeout: a client that does not read, 30s */
     uint64_t serve_drain_us;     /* serve.drain_timeout: on SIGTERM, 20s */
+
+    enum config_kv kv_type;   /* kv.type: q8 f16 */
+    uint64_t kv_prefix_bytes; /* kv.prefix_limit: caches kept after their requests, 64MiB */
 
     char precision_ladder[64];     /* precision.ladder: jaccard */
     uint64_t memory_limit_bytes;   /* memory.limit: size or auto (CONFIG_AUTO_BYTES) */

@@ -26,6 +26,7 @@ static const struct schema_section sections[] = {
     {"model", "What is served."},
     {"socket", "Where clients find the daemon."},
     {"serve", "Requests: how many at once, how large, how long."},
+    {"kv", "The KV cache: what a request's tokens leave behind for those after them."},
     {"precision", "How precision falls and rises."},
     {"memory", "How much memory the daemon may use."},
     {"paging", "Reading of layers from disk in each step, when memory holds them no more."},
@@ -76,6 +77,11 @@ static const struct schema_key keys[] = {
     {"serve.drain_timeout", SCHEMA_TIME, true, false, AT(serve_drain_us), 0, 10 * MIN1, "20s",
      "Time that running answers get to finish when the daemon is told to stop"},
 
+    {"kv.type", SCHEMA_KV_TYPE, false, false, AT(kv_type), CONFIG_KV_Q8, CONFIG_KV_F16, "q8",
+     "Form of the KV cache: q8 (int8) takes about half the memory of f16"},
+    {"kv.prefix_limit", SCHEMA_BYTES, true, false, AT(kv_prefix_bytes), 0, 1024 * TIB, "64MiB",
+     "Most that is kept of ended requests, so that a chat's next turn computes only what is new"},
+
     {"precision.ladder", SCHEMA_NAME, false, false, AT(precision_ladder), 1, 63, "jaccard",
      "Which of the pack's ladders gives the order in which units change precision: jaccard, lsaq, kl"},
 
@@ -113,8 +119,10 @@ static_assert(ARRAY_LEN(keys) <= SCHEMA_MAX_KEYS, "the parser keeps one mark a k
 static_assert(ARRAY_LEN(sections) <= SCHEMA_MAX_SECTIONS, "the parser keeps one mark a section");
 
 static const char *const log_levels[] = {"error", "warn", "info", "debug"};
+static const char *const kv_types[] = {"q8", "f16"};
 static const char *const switches[] = {"off", "on"};
 static_assert(ARRAY_LEN(log_levels) == LOG_DEBUG + 1, "a name for each level");
+static_assert(ARRAY_LEN(kv_types) == CONFIG_KV_F16 + 1, "a name for each type");
 
 size_t schema_n_keys(void) {
     return ARRAY_LEN(keys);
@@ -197,6 +205,14 @@ static int parse_number(const struct schema_key *k, const char *text, size_t n, 
         }
         return err_set(e, -EINVAL, "'%s' is none of error, warn, info, debug",
                        value_shown(text, n, shown, sizeof(shown)));
+    case SCHEMA_KV_TYPE:
+        for (size_t i = 0; i < ARRAY_LEN(kv_types); i++) {
+            if (!text_is(text, n, kv_types[i])) continue;
+            *ret = i;
+            return 0;
+        }
+        return err_set(e, -EINVAL, "'%s' is neither q8 nor f16",
+                       value_shown(text, n, shown, sizeof(shown)));
     case SCHEMA_SWITCH:
         for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
             if (!text_is(text, n, switches[i])) continue;
@@ -236,6 +252,7 @@ int schema_set(const struct schema_key *k, const char *text, size_t n, struct co
     case SCHEMA_BYTES:
     case SCHEMA_TIME: memcpy(field, &v, sizeof(v)); break;
     case SCHEMA_LOG_LEVEL: c->log_level = (enum log_level)v; break;
+    case SCHEMA_KV_TYPE: c->kv_type = (enum config_kv)v; break;
     case SCHEMA_SWITCH: memcpy(field, &(bool){v != 0}, sizeof(bool)); break;
     }
     return 0;
@@ -254,6 +271,7 @@ static uint64_t get_number(const struct schema_key *k, const struct config *c) {
     case SCHEMA_BYTES:
     case SCHEMA_TIME: memcpy(&v64, field, sizeof(v64)); return v64;
     case SCHEMA_LOG_LEVEL: return (uint64_t)c->log_level;
+    case SCHEMA_KV_TYPE: return (uint64_t)c->kv_type;
     case SCHEMA_SWITCH: memcpy(&is_on, field, sizeof(is_on)); return is_on;
     }
     ASSERT(false);
@@ -268,6 +286,7 @@ static void format_number(const struct schema_key *k, uint64_t v, char *buf) {
     case SCHEMA_BYTES: value_format_bytes(v, buf); break;
     case SCHEMA_TIME: value_format_time(v, buf); break;
     case SCHEMA_LOG_LEVEL: snprintf(buf, VALUE_MAX_TEXT, "%s", log_levels[v]); break;
+    case SCHEMA_KV_TYPE: snprintf(buf, VALUE_MAX_TEXT, "%s", kv_types[v]); break;
     case SCHEMA_SWITCH: snprintf(buf, VALUE_MAX_TEXT, "%s", switches[v]); break;
     }
 }
@@ -299,6 +318,7 @@ void schema_range(const struct schema_key *k, char *buf) {
     case SCHEMA_PATH: snprintf(buf, SCHEMA_MAX_VALUE, "at most %" PRIu64 " bytes", k->max); return;
     case SCHEMA_NAME: snprintf(buf, SCHEMA_MAX_VALUE, "a name"); return;
     case SCHEMA_LOG_LEVEL: snprintf(buf, SCHEMA_MAX_VALUE, "error, warn, info, debug"); return;
+    case SCHEMA_KV_TYPE: snprintf(buf, SCHEMA_MAX_VALUE, "q8, f16"); return;
     case SCHEMA_SWITCH: snprintf(buf, SCHEMA_MAX_VALUE, "on, off"); return;
     case SCHEMA_COUNT:
     case SCHEMA_MODE:
@@ -326,6 +346,7 @@ void schema_copy(const struct schema_key *k, const struct config *from, struct c
     case SCHEMA_BYTES:
     case SCHEMA_TIME: n = sizeof(uint64_t); break;
     case SCHEMA_LOG_LEVEL: n = sizeof(enum log_level); break;
+    case SCHEMA_KV_TYPE: n = sizeof(enum config_kv); break;
     case SCHEMA_SWITCH: n = sizeof(bool); break;
     }
     memcpy((char *)to + k->offset, (const char *)from + k->offset, n);

@@ -15,6 +15,7 @@ enum schema_type {
     SCHEMA_BYTES,     /* uint64_t */
     SCHEMA_TIME,      /* uint64_t, microseconds */
     SCHEMA_LOG_LEVEL, /* enum log_level */
+    SCHEMA_KV_TYPE,   /* enum config_kv */
     SCHEMA_SWITCH,    /* bool: on, off */
 };
 

@@ -136,7 +136,7 @@ static void advance(struct batch *b, struct session *s, const struct plan *plan,
     struct session_token t = {.end = SESSION_RUNNING};
     t.id = sample_pick(&s->sampler, logits, engine_hparams(b->en)->n_vocab);
     s->next = t.id;
-    s->usage.n_generated++;
+    s->ids[s->usage.n_prompt + s->usage.n_generated++] = t.id;
     bool is_stopped = false;
     if (!s->ignore_end && tok_is_end(b->tok, t.id)) {
         t.end = SESSION_STOP;
@@ -161,7 +161,7 @@ static uint32_t prepare_prefill(struct batch *b, struct session *s) {
         b->rows[i] = (struct engine_row){
             .kv = s->kv,
             .pos = s->n_fed + i,
-            .token = s->prompt[s->n_fed + i],
+            .token = s->ids[s->n_fed + i],
         };
     if (s->n_fed + n == s->usage.n_prompt) b->rows[n - 1].logits = b->logits;
     b->step[0] = s;
@@ -223,7 +223,7 @@ uint32_t batch_step(struct batch *b, const struct plan *plan, uint64_t (*now_us)
             continue;
         }
         s->n_fed += prompt ? n_rows : 1;
-        if (prompt) s->usage.n_prompt_done = s->n_fed;
+        if (prompt) s->usage.n_prompt_done = s->n_fed - s->usage.n_kept;
         if (!is_prefill(s)) advance(b, s, plan, b->logits + i * b->padded);
     }
     b->n_step = 0;

@@ -77,7 +77,8 @@ static void carve_all(struct engine *en, struct carve *c) {
     en->gate = carve(c, r, h->n_ff, sizeof(float));
     en->up = carve(c, r, h->n_ff, sizeof(float));
     en->out = carve(c, r, h->n_embd, sizeof(float));
-    en->scores = carve(c, pool_threads(en->pool), en->max_ctx, sizeof(float));
+    en->scores = carve(c, (size_t)pool_threads(en->pool) * KERN_ATTN_QUERIES, en->max_ctx,
+                       sizeof(float));
     carve_acts(en, c, MAX(h->n_embd, en->q_width), &en->acts);
     carve_acts(en, c, h->n_ff, &en->acts_ff);
     carve_mul(en, c);

@@ -43,7 +43,7 @@ struct engine {
     float *att;                  /* [R][q_width] */
     float *gate, *up;            /* [R][n_ff] */
     float *out;                  /* [R][n_embd] product that is then added to x */
-    float *scores;               /* [threads][max_ctx] */
+    float *scores;               /* [threads][KERN_ATTN_QUERIES][max_ctx] */
     struct engine_acts acts;     /* [R][max(n_embd, q_width)] */
     struct engine_acts acts_ff;  /* [R][n_ff] */
     float *side;                 /* what one engine_mul adds to its products; NULL: it never does */
@@ -58,8 +58,8 @@ struct engine {
     uint32_t n_rows;
     uint32_t n_head_rows;
     uint32_t layer;
-    _Atomic uint32_t next_item; /* attention: the next (row, head) to be taken; relaxed, because
-                                   the pool orders everything else */
+    _Atomic uint32_t next_item; /* attention: the next item to be taken; relaxed, because the pool
+                                   orders everything else */
 };
 
 /* What a chunk of a product does with the rows it has just written. */

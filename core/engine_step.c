@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/attend.h"
 #include "core/engine_internal.h"
 #include "core/err.h"
 #include "core/kv.h"
@@ -145,10 +146,8 @@ static void rotate_rows(void *ud, uint32_t chunk) {
         float *k = en->k + (size_t)r * width;
         en->ops->rope(en->q + (size_t)r * en->q_width, h->n_heads, h->head_dim, h->rope_dim, rope);
         en->ops->rope(k, h->n_kv_heads, h->head_dim, h->rope_dim, rope);
-        size_t at = (size_t)en->rows[r].pos * width;
-        en->ops->to_f16(k, width, kv_keys(en->rows[r].kv, en->layer) + at);
-        en->ops->to_f16(en->v + (size_t)r * width, width,
-                        kv_values(en->rows[r].kv, en->layer) + at);
+        attend_keep(en->ops, h, en->rows[r].kv, en->layer, en->rows[r].pos, k,
+                    en->v + (size_t)r * width);
     }
 }
 
@@ -157,29 +156,23 @@ static bool heads_are_groups(const struct engine *en) {
     return en->hp->head_dim % PLANE_GROUP == 0;
 }
 
-static void attend(struct engine *en, uint32_t row, uint32_t head, float *scores) {
-    const struct model_hparams *h = en->hp;
-    struct kv *kv = en->rows[row].kv;
-    uint32_t kv_head = head / (h->n_heads / h->n_kv_heads);
-    size_t from = (size_t)kv_head * h->head_dim;
-    size_t at = (size_t)row * en->q_width + (size_t)head * h->head_dim;
-    en->ops->attn(en->q + at, kv_keys(kv, en->layer) + from, kv_values(kv, en->layer) + from,
-                  en->kv_width, en->rows[row].pos + 1, h->head_dim,
-                  1.0f / sqrtf((float)h->head_dim), scores, en->att + at);
-    if (!heads_are_groups(en)) return;
-    engine_quant(en, &en->acts, en->q_width, row, head * h->head_dim, en->att + at, h->head_dim);
-}
-
-/* Phase: a chunk is not a share of the work but a lane with scratch of its own, that takes (row,
- * head) items until there are none. So a lane that starts late costs nothing. */
+/* Phase: a chunk is not a share of the work but a lane with scratch of its own, that takes items
+ * (runs of a row's heads) until there are none. So a lane that starts late costs nothing. */
 static void attend_lane(void *ud, uint32_t lane) {
     struct engine *en = ud;
-    float *scores = en->scores + (size_t)lane * en->max_ctx;
-    uint32_t n_heads = en->hp->n_heads;
+    const struct model_hparams *h = en->hp;
+    float *scores = en->scores + (size_t)lane * KERN_ATTN_QUERIES * en->max_ctx;
+    uint32_t n_parts = attend_parts(h);
     for (;;) {
         uint32_t item = atomic_fetch_add_explicit(&en->next_item, 1, memory_order_relaxed);
-        if (item >= en->n_rows * n_heads) return;
-        attend(en, item / n_heads, item % n_heads, scores);
+        if (item >= en->n_rows * n_parts) return;
+        uint32_t row = item / n_parts, n_q, head = attend_part(h, item % n_parts, &n_q);
+        size_t at = (size_t)row * en->q_width + (size_t)head * h->head_dim;
+        attend_heads(en->ops, h, en->rows[row].kv, en->layer, head, n_q, en->rows[row].pos + 1,
+                     en->q + at, scores, en->max_ctx, en->att + at);
+        if (heads_are_groups(en))
+            engine_quant(en, &en->acts, en->q_width, row, head * h->head_dim, en->att + at,
+                         n_q * h->head_dim);
     }
 }
 
@@ -192,7 +185,7 @@ static void quant_att_rows(void *ud, uint32_t chunk) {
 }
 
 static void attention(struct engine *en) {
-    uint32_t n_items = en->n_rows * en->hp->n_heads;
+    uint32_t n_items = en->n_rows * attend_parts(en->hp);
     atomic_store_explicit(&en->next_item, 0, memory_order_relaxed);
     pool_run(en->pool, attend_lane, en, MIN(pool_threads(en->pool), n_items));
     if (!heads_are_groups(en)) run_rows(en, quant_att_rows, en->n_rows);

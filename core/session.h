@@ -46,6 +46,7 @@ typedef void (*session_emit_fn)(void *ud, struct session *s, const struct sessio
 struct session_params {
     const uint32_t *prompt; /* copied */
     uint32_t n_prompt;      /* >= 1 */
+    uint32_t n_kept;        /* that the kv holds already; < n_prompt */
     uint32_t max_tokens;    /* >= 1 */
     struct sample_params sample;
     const struct stream *stops; /* copied; NULL = none */
@@ -53,8 +54,8 @@ struct session_params {
 };
 
 struct session_usage {
-    uint32_t n_prompt, n_prompt_done, n_generated;
-    uint64_t prompt_us, decode_us; /* time in steps it took part in */
+    uint32_t n_prompt, n_kept, n_prompt_done, n_generated; /* done: computed, beside those kept */
+    uint64_t prompt_us, decode_us;                         /* time in steps it took part in */
 };
 
 /* Any thread. Owns nothing but its copies; `kv` (capacity >= n_prompt + max_tokens) is owned by
@@ -63,6 +64,9 @@ int session_create(const struct session_params *p, struct kv *kv, session_emit_f
                    struct session **ret, struct err *e) MUST_CHECK;
 void session_destroy(struct session *s); /* frees the kv; accepts NULL */
 void session_usage(const struct session *s, struct session_usage *ret);
+/* Of a session that is in no batch: its kv, now the caller's, and the tokens that it holds the
+ * positions of; these are borrowed until the session is destroyed. */
+struct kv *session_take_kv(struct session *s, const uint32_t **ret_ids, uint32_t *ret_n);
 
 /* chunk: prompt tokens of one prefill step, slots: sessions that run together; both 1 .. the
  * engine's max_rows. Takes room for the logits of all slots from the engine's memory. 0, -EINVAL

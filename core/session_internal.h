@@ -19,7 +19,7 @@ struct session {
     uint32_t n_fed;
     uint32_t next;
     struct session_usage usage;
-    uint32_t prompt[]; /* [usage.n_prompt] */
+    uint32_t ids[]; /* [usage.n_prompt + max_tokens]: the prompt, then what was generated */
 };
 
 #endif

@@ -11,6 +11,7 @@
 #include "core/mem.h"
 #include "core/pages.h"
 #include "core/pool.h"
+#include "core/prefix.h"
 #include "core/reader.h"
 #include "core/store.h"
 #include "daemon/api_body.h"
@@ -157,10 +158,10 @@ void api_info_status(struct server *s, struct conn *c) {
                pager_target(s->swap.pager), api_info_bits(s, position));
     put_bytes(&b, s->swap.out.budget_bytes);
     buf_printf(&b,
-               ",\"resident_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64
-               ",\"rss_bytes\":%" PRIu64 ",",
-               weight_bytes(s), mem_bytes(m->mem, MEM_KV), mem_bytes(m->mem, MEM_SCRATCH),
-               rss_bytes());
+               ",\"resident_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64 ",\"kv_kept_bytes\":%" PRIu64
+               ",\"scratch_bytes\":%" PRIu64 ",\"rss_bytes\":%" PRIu64 ",",
+               weight_bytes(s), mem_bytes(m->mem, MEM_KV), prefix_bytes(m->prefix),
+               mem_bytes(m->mem, MEM_SCRATCH), rss_bytes());
     put_units(&b, s);
     buf_str(&b, ",");
     put_paging(&b, s);
@@ -321,6 +322,7 @@ static void put_gauges(struct server *s, struct buf *b) {
          api_info_bits(s, swap_position(s))},
         {"ebb_weights_resident_bytes", "Weights held.", (double)weight_bytes(s)},
         {"ebb_kv_used_bytes", "KV cache held.", (double)mem_bytes(m->mem, MEM_KV)},
+        {"ebb_kv_kept_bytes", "Of it, caches of ended requests.", (double)prefix_bytes(m->prefix)},
         {"ebb_scratch_bytes", "Scratch held.", (double)mem_bytes(m->mem, MEM_SCRATCH)},
         {"ebb_resident_set_bytes", "Of this process.", (double)rss_bytes()},
         {"ebb_generations_running", "In a slot.", s->calls.n_running},

@@ -17,6 +17,7 @@
 
 #include "core/kv.h"
 #include "core/mem.h"
+#include "core/prefix.h"
 #include "daemon/api_body.h"
 #include "daemon/call_answer.h"
 #include "daemon/conn.h"
@@ -80,6 +81,14 @@ static void log_end(struct call *k, const char *how, uint32_t n_generated) {
               (double)(server_now_us() - k->arrived_us) / 1e6);
 }
 
+/* What a job has computed stays for those that begin alike. */
+static void keep_kv(struct call *k) {
+    const uint32_t *ids;
+    uint32_t n;
+    struct kv *kv = jobs_take_kv(k->job, &ids, &n);
+    prefix_put(k->s->model.prefix, ids, n, kv);
+}
+
 /* The end of a call; `counter` is the one of the four that it belongs to. */
 static void end_call(struct call *k, uint64_t *counter) {
     struct server *s = k->s;
@@ -94,6 +103,7 @@ static void end_call(struct call *k, uint64_t *counter) {
         k->next->prev = k->prev;
     else
         s->calls.last = k->prev;
+    if (k->job) keep_kv(k);
     jobs_free(k->job);
     swap_room_taken(s); /* if it was this call that waited for room; another one asks again */
     api_body_fini(&k->body);
@@ -172,7 +182,8 @@ static void after_parse(uv_work_t *w, int status) {
         refuse(k, &k->fault, k->fault.status == 503 ? "Retry-After: 2\r\n" : "");
         return;
     }
-    uint64_t kv = kv_bytes_for(s->model.h, (uint32_t)k->body.prompt.n + k->body.max_tokens);
+    uint64_t kv = kv_bytes_for(s->model.h, s->model.kv_type,
+                               (uint32_t)k->body.prompt.n + k->body.max_tokens);
     if (server_state(s) != SERVER_READY) {
         api_fault_set(&k->fault, -EAGAIN, "The server is stopping.");
         refuse(k, &k->fault, "Retry-After: 5\r\n");
@@ -181,7 +192,7 @@ static void after_parse(uv_work_t *w, int status) {
                    s->config.serve_slots + s->config.serve_queue) {
         api_fault_set(&k->fault, -EBUSY, "Too many requests wait already (serve.queue).");
         refuse(k, &k->fault, "Retry-After: 2\r\n");
-    } else if (swap_room(s, kv) == -ENOSPC) {
+    } else if (swap_room(s, kv, 0) == -ENOSPC) {
         api_fault_set(&k->fault, -ENOSPC,
                       "Memory is short: the request needs %" PRIu64
                       " MiB beside the smallest form of the model, and the budget is %" PRIu64
@@ -257,7 +268,12 @@ static int start_job(struct call *k) {
     struct err e = {0};
     struct kv *kv = NULL;
     uint32_t n_pos = (uint32_t)k->body.prompt.n + k->body.max_tokens;
-    int r = swap_room(s, kv_bytes_for(s->model.h, n_pos));
+    const struct server_model *m = &s->model;
+    /* At least one token is computed, for its logits. */
+    uint32_t n_known = (uint32_t)k->body.prompt.n - 1, n_kept;
+    prefix_find(m->prefix, k->body.prompt.v, n_known, &n_kept);
+    int r = swap_room(s, kv_bytes_for(m->h, m->kv_type, n_pos),
+                      kv_fork_bytes(m->h, m->kv_type, n_pos, n_kept));
     if (r == 0) return 0;
     swap_room_taken(s);
     if (r < 0) {
@@ -273,7 +289,9 @@ static int start_job(struct call *k) {
         .stops = &k->body.stops,
         .ignore_end = k->body.ignore_end,
     };
-    r = kv_create(s->model.mem, s->model.h, n_pos, &kv, &e);
+    const struct kv *from = prefix_find(m->prefix, p.prompt, n_known, &p.n_kept);
+    r = from ? kv_fork(m->mem, m->h, n_pos, from, p.n_kept, &kv, &e)
+             : kv_create(m->mem, m->h, m->kv_type, n_pos, &kv, &e);
     if (r < 0) goto out;
     r = jobs_make(s->jobs, &p, kv, k, &k->job, &e);
     if (r < 0) goto out;
@@ -310,6 +328,7 @@ static void finish_call(struct call *k, const struct job_event *ev) {
     struct server *s = k->s;
     struct metrics *m = &s->metrics;
     m->prompt_tokens += ev->usage.n_prompt_done;
+    m->kept_tokens += ev->usage.n_kept;
     m->generated_tokens += ev->usage.n_generated;
     m->prompt_seconds += (double)ev->usage.prompt_us / 1e6;
     m->decode_seconds += (double)ev->usage.decode_us / 1e6;

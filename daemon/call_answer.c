@@ -47,8 +47,9 @@ static void put_top(struct call_answer *a, struct buf *b, const char *object) {
 static void put_usage(struct buf *b, const struct session_usage *u) {
     buf_printf(b,
                "\"usage\":{\"prompt_tokens\":%" PRIu32 ",\"completion_tokens\":%" PRIu32
-               ",\"total_tokens\":%" PRIu32 ",\"prompt_tokens_details\":{\"cached_tokens\":0}}",
-               u->n_prompt, u->n_generated, u->n_prompt + u->n_generated);
+               ",\"total_tokens\":%" PRIu32 ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRIu32
+               "}}",
+               u->n_prompt, u->n_generated, u->n_prompt + u->n_generated, u->n_kept);
 }
 
 static double rate(double n, double ms) {
@@ -58,9 +59,10 @@ static double rate(double n, double ms) {
 static void put_extras(struct call_answer *a, struct buf *b, const struct session_usage *u) {
     double prompt_ms = (double)u->prompt_us / 1000, decode_ms = (double)u->decode_us / 1000;
     buf_printf(b,
-               "\"timings\":{\"cache_n\":0,\"prompt_n\":%" PRIu32
+               "\"timings\":{\"cache_n\":%" PRIu32 ",\"prompt_n\":%" PRIu32
                ",\"prompt_ms\":%.3f,\"prompt_per_token_ms\":%.3f,\"prompt_per_second\":%.3f,",
-               u->n_prompt_done, prompt_ms, u->n_prompt_done ? prompt_ms / u->n_prompt_done : 0,
+               u->n_kept, u->n_prompt_done, prompt_ms,
+               u->n_prompt_done ? prompt_ms / u->n_prompt_done : 0,
                rate(u->n_prompt_done, prompt_ms));
     buf_printf(
         b,

@@ -132,6 +132,10 @@ void *jobs_ud(const struct job *j) {
     return j->ud;
 }
 
+struct kv *jobs_take_kv(struct job *j, const uint32_t **ret_ids, uint32_t *ret_n) {
+    return session_take_kv(j->session, ret_ids, ret_n);
+}
+
 static void kick_locked(struct jobs *js) {
     js->is_kicked = true;
     pthread_cond_signal(&js->cond);

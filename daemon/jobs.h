@@ -51,6 +51,8 @@ int jobs_make(struct jobs *js, const struct session_params *p, struct kv *kv, vo
 /* A job that was never submitted, or whose JOB_END has been read. Frees its KV. Accepts NULL. */
 void jobs_free(struct job *j);
 void *jobs_ud(const struct job *j);
+/* Of a job whose JOB_END has been read: as session_take_kv(). */
+struct kv *jobs_take_kv(struct job *j, const uint32_t **ret_ids, uint32_t *ret_n);
 /* The inference thread's batch must have room: no more than its slots between submission and end.
  */
 void jobs_submit(struct jobs *js, struct job *j);

@@ -13,6 +13,7 @@
 #include "core/ladder.h"
 #include "core/mem.h"
 #include "core/pool.h"
+#include "core/prefix.h"
 #include "core/session.h"
 #include "core/slab.h"
 #include "core/store.h"
@@ -144,6 +145,9 @@ static int open_engine(struct server *s, const char *cpu, struct err *e) {
         r = batch_create(m->engine, m->tok, s->config.serve_slots, s->config.serve_prompt_chunk,
                          &m->batch, e);
     if (r == 0) r = store_create(m->h, &m->store, e);
+    m->kv_type = s->config.kv_type == CONFIG_KV_F16 ? KV_F16 : KV_Q8;
+    if (r == 0 && (r = prefix_create(&m->prefix)) < 0) err_set(e, r, "no memory to start");
+    if (r == 0) prefix_set_limit(m->prefix, s->config.kv_prefix_bytes);
     if (r == 0 && pack_has_swsc(m->pack)) store_set_swsc(m->store, pack_swsc(m->pack), m->books);
     return r;
 }
@@ -267,6 +271,7 @@ void load_close(struct server *s) {
     struct server_model *m = &s->model;
     swap_destroy(s);
     batch_destroy(m->batch);
+    prefix_destroy(m->prefix);
     engine_destroy(m->engine);
     paging_destroy(s);
     store_destroy(m->store);

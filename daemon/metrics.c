@@ -93,6 +93,8 @@ void metrics_put_counters(struct buf *b, const struct metrics *m) {
          (double)m->cancelled},
         {"ebb_generations_failed_total", "Ended by an error of ours.", (double)m->failed},
         {"ebb_prompt_tokens_total", "Prompt tokens computed.", (double)m->prompt_tokens},
+        {"ebb_prompt_tokens_kept_total", "Prompt tokens whose KV an ended request had left.",
+         (double)m->kept_tokens},
         {"ebb_generated_tokens_total", "Tokens generated.", (double)m->generated_tokens},
         {"ebb_prompt_seconds_total", "Time in prompt steps.", m->prompt_seconds},
         {"ebb_decode_seconds_total", "Time in decode steps.", m->decode_seconds},

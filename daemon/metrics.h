@@ -34,7 +34,7 @@ struct metrics_histogram {
 struct metrics {
     uint64_t answers[ROUTE_COUNT][METRICS_STATUSES]; /* by status, see metrics_answer() */
     uint64_t accepted, completed, refused, cancelled, failed;
-    uint64_t prompt_tokens, generated_tokens;
+    uint64_t prompt_tokens, kept_tokens, generated_tokens;
     double prompt_seconds, decode_seconds;
     uint64_t swaps_down, swaps_up;
     uint64_t bytes_dropped, bytes_read;

@@ -181,6 +181,7 @@ static void reload(struct server *s) {
         log_set_level(s->log, s->config.log_level);
         uv_timer_set_repeat(&s->tick, tick_ms(s));
         paging_set(s);
+        swap_set_prefix(s);
         s->metrics.reloads_ok++;
         log_event(s->log, LOG_INFO, "reloaded %s", s->config_path);
         server_put_status(s, status, sizeof(status));

@@ -12,6 +12,7 @@
 #include "core/err.h"
 #include "core/fsm.h"
 #include "core/gov.h"
+#include "core/kv.h"
 #include "core/pack.h"
 #include "core/pager.h"
 #include "daemon/iowork.h"
@@ -60,6 +61,8 @@ struct server_model {
     struct reader *reader;
     struct pages *pages; /* NULL: no unit of the ladder is ever streamed */
     uint32_t n_units;
+    struct prefix *prefix;
+    enum kv_type kv_type;
     uint32_t n_ctx;     /* positions a request may use */
     uint64_t n_weights; /* in matrices */
     char hash[9];       /* of the pack's header */
@@ -207,8 +210,12 @@ void swap_set_limit(struct server *s, uint64_t bytes);
 void swap_stop(struct server *s); /* reads under way end early */
 uint32_t swap_position(const struct server *s);
 enum pack_part swap_pack_part(unsigned part); /* of an enum pager_part */
-/* Room for `bytes` of KV: 1 now, 0 later, -ENOSPC never (not even at the lowest position). */
-int swap_room(struct server *s, uint64_t bytes);
+/* Changed settings: kv.prefix_limit. */
+void swap_set_prefix(struct server *s);
+/* Room for `bytes` of KV, of which new_bytes are not yet held by caches of ended requests: 1 now, 0
+ * later, -ENOSPC never (not even at the lowest position). Those caches may be dropped for it, the
+ * one that was last found last. */
+int swap_room(struct server *s, uint64_t bytes, uint64_t new_bytes);
 void swap_room_taken(struct server *s); /* or not wanted any more */
 
 /* paging.c */

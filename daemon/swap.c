@@ -8,6 +8,7 @@
 
 #include "core/ladder.h"
 #include "core/mem.h"
+#include "core/prefix.h"
 #include "core/slab.h"
 #include "core/store.h"
 #include "daemon/buf.h"
@@ -94,9 +95,26 @@ static uint64_t fixed_bytes(const struct server_model *m) {
     return m->core->bytes + (m->books ? m->books->bytes : 0);
 }
 
+/* Caches of ended requests are not counted: they give way to anything, see make_way(). */
+static uint64_t kv_bytes_in_use(const struct server *s) {
+    return mem_bytes(s->model.mem, MEM_KV) - prefix_bytes(s->model.prefix);
+}
+
 static uint64_t other_bytes(const struct server *s) {
     const struct server_model *m = &s->model;
-    return mem_bytes(m->mem, MEM_KV) + mem_bytes(m->mem, MEM_SCRATCH) + fixed_bytes(m);
+    return kv_bytes_in_use(s) + mem_bytes(m->mem, MEM_SCRATCH) + fixed_bytes(m);
+}
+
+/* Caches of ended requests go before anything else, as far as what is held, what is wanted and what
+ * is being read is more than the budget. */
+static void make_way(struct server *s, uint64_t wanted) {
+    uint64_t coming = ladder_bytes(s->model.ladder, pager_target(s->swap.pager));
+    uint64_t weights = MAX(mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model), coming);
+    uint64_t held = other_bytes(s) + weights + prefix_bytes(s->model.prefix);
+    uint64_t budget = s->swap.out.budget_bytes;
+    if (budget == UINT64_MAX) return;
+    uint64_t room = budget > wanted ? budget - wanted : 0;
+    if (held > room) prefix_shed(s->model.prefix, held - room);
 }
 
 /* ---- telling ---- */
@@ -298,6 +316,7 @@ void swap_step(struct server *s) {
         };
         w->out = gov_step(&w->gov, &set, s->model.ladder, &in, now);
         pager_set_target(w->pager, w->out.position, w->out.weight_budget_bytes);
+        make_way(s, 0);
         again = act(s, now);
         is_fresh = false;
     }
@@ -328,13 +347,16 @@ static bool fits(const struct server *s, uint64_t bytes) {
     return held <= budget && bytes <= budget - held;
 }
 
-int swap_room(struct server *s, uint64_t bytes) {
+int swap_room(struct server *s, uint64_t bytes, uint64_t new_bytes) {
     struct server_swap *w = &s->swap;
     const struct server_model *m = &s->model;
-    uint64_t budget = w->out.budget_bytes, kv = mem_bytes(m->mem, MEM_KV);
+    uint64_t budget = w->out.budget_bytes, kv = kv_bytes_in_use(s);
     uint64_t least = ladder_bytes(m->ladder, ladder_n_steps(m->ladder)) + other_bytes(s) - kv;
     if (least > budget || bytes > budget - least) return -ENOSPC;
-    if (fits(s, bytes)) return 1;
+    if (fits(s, bytes)) {
+        make_way(s, new_bytes);
+        return 1;
+    }
     /* Once others have given back their KV it may fit; until then dropping planes is in vain. */
     if (least + kv > budget || bytes > budget - least - kv) return 0;
     if (w->wanted_bytes != bytes) {
@@ -342,7 +364,13 @@ int swap_room(struct server *s, uint64_t bytes) {
         w->wanted_bytes = bytes;
         swap_step(s);
     }
-    return fits(s, bytes);
+    if (!fits(s, bytes)) return 0;
+    make_way(s, new_bytes);
+    return 1;
+}
+
+void swap_set_prefix(struct server *s) {
+    if (s->model.prefix) prefix_set_limit(s->model.prefix, s->config.kv_prefix_bytes);
 }
 
 void swap_room_taken(struct server *s) {

@@ -77,13 +77,33 @@ typedef void kern_rmsnorm_fn(const float *x, const float *gain, uint32_t n, floa
 typedef void kern_rope_fn(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rope_dim,
                           const float *cos_sin);
 
-/* One query head over n_pos cached positions, keys and values as fp16, `stride` elements apart:
- *   s[p] = scale * sum q*k[p];  ret = sum softmax(s)[p] * v[p]
- * scratch: n_pos floats, n_pos >= 1. head_dim a multiple of 8, <= 256. Absolute bound 1e-4 of
- * max|v|. */
-typedef void kern_attn_fn(const float *q, const uint16_t *k, const uint16_t *v, size_t stride,
-                          uint32_t n_pos, uint32_t head_dim, float scale, float *scratch,
-                          float *ret);
+/* Attention over a cache of keys and values in int8 or fp16: one key-value head, a block of at most
+ * KERN_ATTN_BLOCK positions and up to KERN_ATTN_QUERIES of the query heads that share it. Three
+ * kernels, called in this order over the blocks of a cache: scores of all blocks, their exponents,
+ * weighted sums of all blocks. int8: x[n_pos][head_dim] with a scale for each position; fp16:
+ * x[n_pos][head_dim], the scales are not read and count as 1. head_dim a multiple of 8, <= 256;
+ * n_pos >= 1; n_q >= 1. */
+enum { KERN_ATTN_BLOCK = 64, KERN_ATTN_QUERIES = 4 };
+
+/* One key or value to int8: ret[n], returns the scale. scale = amax / 127, ret = nearest-even
+ * integer of x * (127 / amax); an amax of 0, or so small that 127 / amax is infinite, gives zeros.
+ * n a multiple of 8. Bit-exact on every ISA for finite x. Non-finite x: as kern_quant_acts_fn. */
+typedef float kern_quant_kv_fn(const float *x, uint32_t n, int8_t *ret);
+
+/* ret[i * ldr + p] = scale * ks[p] * sum q[i] * k[p] for q[n_q][head_dim]. Bound 1e-5 of scale *
+ * ks[p] * sum |q[i] * k[p]|, and 1e-36. */
+typedef void kern_attn_scores_fn(const float *q, uint32_t n_q, const void *k, const float *ks,
+                                 uint32_t n_pos, uint32_t head_dim, float scale, float *ret,
+                                 size_t ldr);
+
+/* In place: s[p] = exp(s[p] - max(s)). Returns their sum. n >= 1, s finite. Bound 1e-5 of
+ * each, and 1e-36. */
+typedef float kern_attn_exp_fn(float *s, uint32_t n);
+
+/* ret[i][d] += sum over p of (w[i * ldw + p] * vs[p]) * v[p][d], ret[n_q][head_dim]. Bound 1e-5 of
+ * the sum of the terms' magnitudes and ret's, and 1e-30. */
+typedef void kern_attn_mix_fn(const float *w, size_t ldw, uint32_t n_q, const void *v,
+                              const float *vs, uint32_t n_pos, uint32_t head_dim, float *ret);
 
 /* ret[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. ret may be either input.
  * Bound 1e-6 * |ret| + 1e-36 * max(|up|, 1): where exp overflows, the result is as good as 0. */
@@ -124,7 +144,10 @@ struct kern_ops {
     kern_row_fn *row;
     kern_rmsnorm_fn *rmsnorm;
     kern_rope_fn *rope;
-    kern_attn_fn *attn;
+    kern_quant_kv_fn *quant_kv;
+    kern_attn_scores_fn *attn_scores, *attn_scores_f16;
+    kern_attn_exp_fn *attn_exp;
+    kern_attn_mix_fn *attn_mix, *attn_mix_f16;
     kern_silu_mul_fn *silu_mul;
     kern_to_f16_fn *to_f16;
     kern_log_softmax_fn *log_softmax;

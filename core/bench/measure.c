@@ -46,7 +46,7 @@ static int create_parts(struct measure *m, struct err *e) {
     if (r == 0)
         r = engine_create(mem, m->pool, m->o.ops, m->l->pack, m->l->core->data, &opts, &m->en, e);
     for (uint32_t i = 0; r == 0 && i < m->o.n_batch; i++)
-        r = kv_create(mem, h, i == 0 ? n_ctx : MAX(m->o.n_gen, 1u), &m->kv[i], e);
+        r = kv_create(mem, h, KV_Q8, i == 0 ? n_ctx : MAX(m->o.n_gen, 1u), &m->kv[i], e);
     if (r < 0) return r;
     if (!size_mul(m->stride * sizeof(float), m->o.n_batch, &m->logits_bytes) ||
         !(m->logits = mem_alloc(mem, MEM_SCRATCH, m->logits_bytes)))

@@ -188,7 +188,7 @@ int eval_pack_create(struct tools *t, const struct pack *p, const struct eval_pl
     if (r == 0) r = load(ep, PACK_CORE, 0, &ep->core, e);
     if (r == 0 && pack_find(p, PACK_BOOKS, 0)) r = load(ep, PACK_BOOKS, 0, &ep->books, e);
     if (r == 0) r = bind_all(ep, e);
-    if (r == 0) r = kv_create(t->mem, ep->h, window, &ep->kv, e);
+    if (r == 0) r = kv_create(t->mem, ep->h, KV_Q8, window, &ep->kv, e);
     if (r == 0)
         r = engine_create(t->mem, t->pool, &t->ops, p, ep->core->data, &opts, &ep->engine, e);
     if (r < 0) {

@@ -320,7 +320,7 @@ static int init(struct score *sc, struct err *e) {
     r = load(sc, PACK_CORE, 0, &sc->core, e);
     if (r == 0 && sc->task->lower == RUNG_SWSC && pack_find(sc->pack, PACK_BOOKS, 0))
         r = load(sc, PACK_BOOKS, 0, &sc->books, e);
-    if (r == 0) r = kv_create(sc->t->mem, sc->h, sc->window, &sc->kv, e);
+    if (r == 0) r = kv_create(sc->t->mem, sc->h, KV_F16, sc->window, &sc->kv, e);
     if (r == 0)
         r = engine_create(sc->t->mem, sc->t->pool, &sc->t->ops, sc->pack, sc->core->data, &opts,
                           &sc->engine, e);

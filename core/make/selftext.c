@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/attend.h"
 #include "core/err.h"
 #include "core/gemm.h"
 #include "core/kv.h"
@@ -39,7 +40,7 @@ struct writer {
     float *q, *o;       /* [n_seqs][n_heads * head_dim] */
     float *k, *v;       /* [n_seqs][n_kv_heads * head_dim] */
     float *gate, *up;   /* [n_seqs][n_ff] */
-    float *scores;      /* [n_seqs][SOURCE_WINDOW] */
+    float *scores;      /* [n_seqs][KERN_ATTN_QUERIES][SOURCE_WINDOW] */
     float *logits;      /* [n_seqs][n_vocab] */
     uint32_t layer;     /* in work */
 };
@@ -67,7 +68,7 @@ static void bind(struct writer *w, float *p, size_t n_seqs) {
         {&w->v, (size_t)h->n_kv_heads * h->head_dim},
         {&w->gate, h->n_ff},
         {&w->up, h->n_ff},
-        {&w->scores, SOURCE_WINDOW},
+        {&w->scores, (size_t)KERN_ATTN_QUERIES * SOURCE_WINDOW},
         {&w->logits, h->n_vocab},
     };
     size_t at = 0;
@@ -97,17 +98,15 @@ static void attn_mix(void *ud, uint32_t i) {
     const struct kern_ops *ops = &w->t->ops;
     size_t hd = h->head_dim, nq = h->n_heads * hd, nkv = h->n_kv_heads * hd;
     float *q = w->q + i * nq, *k = w->k + i * nkv, *v = w->v + i * nkv;
-    uint16_t *keys = kv_keys(w->kv[i], w->layer), *values = kv_values(w->kv[i], w->layer);
     const float *cs = source_rope(w->source, w->pos);
     ops->rope(q, h->n_heads, h->head_dim, h->rope_dim, cs);
     ops->rope(k, h->n_kv_heads, h->head_dim, h->rope_dim, cs);
-    ops->to_f16(k, (uint32_t)nkv, keys + w->pos * nkv);
-    ops->to_f16(v, (uint32_t)nkv, values + w->pos * nkv);
-    for (uint32_t head = 0; head < h->n_heads; head++) {
-        size_t at = head / (h->n_heads / h->n_kv_heads) * hd;
-        ops->attn(q + head * hd, keys + at, values + at, nkv, w->pos + 1, h->head_dim,
-                  1.0f / sqrtf((float)hd), w->scores + (size_t)i * SOURCE_WINDOW,
-                  w->o + i * nq + head * hd);
+    attend_keep(ops, h, w->kv[i], w->layer, w->pos, k, v);
+    for (uint32_t part = 0; part < attend_parts(h); part++) {
+        uint32_t n_q, head = attend_part(h, part, &n_q);
+        attend_heads(ops, h, w->kv[i], w->layer, head, n_q, w->pos + 1, q + head * hd,
+                     w->scores + (size_t)i * KERN_ATTN_QUERIES * SOURCE_WINDOW, SOURCE_WINDOW,
+                     w->o + i * nq + head * hd);
     }
 }
 
@@ -254,7 +253,7 @@ static int writer_init(struct writer *w, struct tools *t, const struct gguf *g,
     int r = source_create(t->mem, t->pool, &t->ops, g, KEEP_BYTES, &w->source, e);
     if (r < 0) return r;
     w->h = source_hparams(w->source);
-    uint64_t fits = MAX((uint64_t)1, KV_BYTES / kv_bytes_for(w->h, window));
+    uint64_t fits = MAX((uint64_t)1, KV_BYTES / kv_bytes_for(w->h, KV_F16, window));
     uint32_t most = (uint32_t)MIN(fits, (uint64_t)MIN(n_windows, (uint32_t)MAX_SEQS));
     /* Turns of equal size: a small last one would take as long as a full one. */
     uint32_t n_turns = (n_windows + most - 1) / most;
@@ -263,7 +262,7 @@ static int writer_init(struct writer *w, struct tools *t, const struct gguf *g,
     w->data = mem_alloc(t->mem, MEM_PACKER, w->bytes);
     if (!w->data) r = err_set(e, -ENOMEM, "no memory to write a text");
     for (uint32_t i = 0; r == 0 && i < w->n_seqs; i++)
-        r = kv_create(t->mem, w->h, window, &w->kv[i], e);
+        r = kv_create(t->mem, w->h, KV_F16, window, &w->kv[i], e);
     if (r < 0) {
         writer_fini(w);
         return r;

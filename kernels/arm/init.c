@@ -18,7 +18,12 @@ void kern_init_arm(struct kern_ops *ops, unsigned flags) {
     ops->row = kern_row_neon;
     ops->rmsnorm = kern_rmsnorm_neon;
     ops->rope = kern_rope_neon;
-    ops->attn = kern_attn_neon;
+    ops->quant_kv = kern_quant_kv_neon;
+    ops->attn_scores = kern_attn_scores_neon;
+    ops->attn_scores_f16 = kern_attn_scores_f16_neon;
+    ops->attn_exp = kern_attn_exp_neon;
+    ops->attn_mix = kern_attn_mix_neon;
+    ops->attn_mix_f16 = kern_attn_mix_f16_neon;
     ops->silu_mul = kern_silu_mul_neon;
     ops->to_f16 = kern_to_f16_neon;
     ops->log_softmax = kern_log_softmax_neon;

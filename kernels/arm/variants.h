@@ -4,7 +4,12 @@
 
 #include "kernels/kernels.h"
 
-kern_attn_fn kern_attn_neon;
+kern_quant_kv_fn kern_quant_kv_neon;
+kern_attn_scores_fn kern_attn_scores_neon;
+kern_attn_scores_fn kern_attn_scores_f16_neon;
+kern_attn_exp_fn kern_attn_exp_neon;
+kern_attn_mix_fn kern_attn_mix_neon;
+kern_attn_mix_fn kern_attn_mix_f16_neon;
 kern_gather_fn kern_gather_neon;
 kern_log_softmax_fn kern_log_softmax_neon;
 kern_mul_fn kern_gemm_full_neon;

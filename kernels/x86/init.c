@@ -18,7 +18,12 @@ void kern_init_x86(struct kern_ops *ops, unsigned flags) {
     ops->row = kern_row_avx2;
     ops->rmsnorm = kern_rmsnorm_avx2;
     ops->rope = kern_rope_avx2;
-    ops->attn = kern_attn_avx2;
+    ops->quant_kv = kern_quant_kv_avx2;
+    ops->attn_scores = kern_attn_scores_avx2;
+    ops->attn_scores_f16 = kern_attn_scores_f16_avx2;
+    ops->attn_exp = kern_attn_exp_avx2;
+    ops->attn_mix = kern_attn_mix_avx2;
+    ops->attn_mix_f16 = kern_attn_mix_f16_avx2;
     ops->silu_mul = kern_silu_mul_avx2;
     ops->to_f16 = kern_to_f16_avx2;
     ops->log_softmax = kern_log_softmax_avx2;

@@ -4,7 +4,12 @@
 
 #include "kernels/kernels.h"
 
-kern_attn_fn kern_attn_avx2;
+kern_quant_kv_fn kern_quant_kv_avx2;
+kern_attn_scores_fn kern_attn_scores_avx2;
+kern_attn_scores_fn kern_attn_scores_f16_avx2;
+kern_attn_exp_fn kern_attn_exp_avx2;
+kern_attn_mix_fn kern_attn_mix_avx2;
+kern_attn_mix_fn kern_attn_mix_f16_avx2;
 kern_gather_fn kern_gather_avx2;
 kern_group_cost_fn kern_group_cost_avx2;
 kern_log_softmax_fn kern_log_softmax_avx2;

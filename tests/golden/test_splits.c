@@ -40,7 +40,7 @@ static void run_init(struct run *r, struct loaded *l, unsigned n_threads) {
     struct engine_opts opts = {.max_rows = 2 * TOKENS, .max_ctx = TOKENS};
     REQUIRE_OK(engine_create(l->mem, r->pool, &ops, l->pack, l->core->data, &opts, &r->en, &e), &e);
     for (int i = 0; i < 2; i++)
-        REQUIRE_OK(kv_create(l->mem, pack_hparams(l->pack), TOKENS, &r->kv[i], &e), &e);
+        REQUIRE_OK(kv_create(l->mem, pack_hparams(l->pack), KV_Q8, TOKENS, &r->kv[i], &e), &e);
     r->padded = ((size_t)pack_hparams(l->pack)->n_vocab + 7) / 8 * 8;
 }
 

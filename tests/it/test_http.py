@@ -83,6 +83,9 @@ def plain_and_stream_agree():
     check(s.headers.get("x-request-id"), "a request id")
     check_eq(s.text, text)
     check_eq(s.finish, "length")
+    known = s.usage.pop("prompt_tokens_details")["cached_tokens"]
+    check_eq(known, s.usage["prompt_tokens"] - 1, "all but the last token are known by now")
+    del body["usage"]["prompt_tokens_details"]
     check_eq(s.usage, body["usage"])
     check_eq(len({c["id"] for c in s.chunks}), 1, "ids")
     check_eq(len({c["created"] for c in s.chunks}), 1, "times")
@@ -438,6 +441,49 @@ def metrics_add_up():
                  "accounts of %r" % r)
         check_eq((r["completed"], r["cancelled"], r["failed"]), (5, 1, 0))
         check(any(k.startswith("ebb_") for k in m), "our metrics: %r" % sorted(m)[:5])
+
+
+def turns(d):
+    """Two turns of a chat: the answers, and the timings of the second."""
+    said = [{"role": "user", "content": "hello"}]
+    first = d.post("/v1/chat/completions", {"messages": said, "max_tokens": N, "temperature": 0})
+    said += [{"role": "assistant", "content": text_of(first)}, {"role": "user", "content": "more"}]
+    second = d.post("/v1/chat/completions", {"messages": said, "max_tokens": N, "temperature": 0})
+    return text_of(first), text_of(second), first.json()["usage"], second.json()
+
+
+@test
+def a_next_turn_computes_only_what_is_new():
+    with ebbd.Daemon(ebbd.tiny_pack(), {"kv": {"prefix_limit": "0B"}}) as d:
+        want = turns(d)
+        check_eq(want[3]["timings"]["cache_n"], 0)
+        check_eq(d.status()["kv_bytes"], 0)
+    for kind in ("q8", "f16"):
+        with ebbd.Daemon(ebbd.tiny_pack(), {"kv": {"type": kind}}) as d:
+            got = turns(d)
+            if kind == "q8":
+                check_eq(got[:2], want[:2])
+            t, usage = got[3]["timings"], got[3]["usage"]
+            check_eq(t["cache_n"] + t["prompt_n"], usage["prompt_tokens"])
+            check_eq(usage["prompt_tokens_details"]["cached_tokens"], t["cache_n"])
+            check(t["cache_n"] >= got[2]["prompt_tokens"], "the first turn's prompt is known")
+            check_eq(d.metrics()["ebb_prompt_tokens_kept_total"], t["cache_n"])
+            s = d.status()
+            check(s["kv_kept_bytes"] > 0, "caches are kept")
+            check_eq(s["kv_kept_bytes"], s["kv_bytes"])
+
+
+@test
+def kept_caches_give_way_first():
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        turns(d)
+        s = d.status()
+        check(s["kv_kept_bytes"] > 0, "caches are kept")
+        d.limit(s["resident_bytes"] + s["scratch_bytes"])
+        wait_until(lambda: d.status()["kv_bytes"] == 0, 5, "the caches to go")
+        check_eq(d.status()["position"], 0, "no unit had to go")
+        # A limit that a request's own cache does not fit beside everything: units go, not answers.
+        check_eq(d.chat("hello", max_tokens=N).status, 200)
 
 
 @test

@@ -261,56 +261,186 @@ void test_rope(void) {
     guarded_free(&table);
 }
 
+void test_quant_kv(void) {
+    uint64_t rng = t_seed();
+    struct guarded in = {0}, out = {0};
+    struct kern_ops ref, ops;
+    int8_t q[256];
+    kern_init(&ref, 0);
+    for (int f = 0; f < FILL_COUNT; f++)
+        for (uint32_t n = 8; n <= 256; n += 8)
+            for (int e = 0; e < EDGE_COUNT; e++) {
+                float *x = guarded_get(&in, n * 4, 4, (enum edge)e);
+                fill_floats(x, n, (enum fill)f, n % 3 ? 5 : 1e30f, &rng);
+                float scale = ref.quant_kv(x, n, q);
+                for (uint32_t i = 0; i < n && isfinite(scale); i++)
+                    CHECK_NEAR((double)(scale * q[i]), (double)x[i],
+                               0.5001 * (double)scale + 4e-38);
+                for (unsigned i = 0; variant_next(&i, &ops);) {
+                    int8_t *ret = guarded_get(&out, n, 1, (enum edge)e);
+                    float s = ops.quant_kv(x, n, ret);
+                    CHECK_MEM(&s, &scale, sizeof(s));
+                    CHECK_MEM(ret, q, n);
+                    CHECK(guarded_intact(&out));
+                }
+                x[n / 2] = n % 16 ? NAN : INFINITY; /* nothing said of the result: no trap */
+                for (unsigned i = 0; variant_next(&i, &ops);)
+                    ops.quant_kv(x, n, guarded_get(&out, n, 1, (enum edge)e));
+            }
+    guarded_free(&in);
+    guarded_free(&out);
+}
+
 struct attn_mem {
-    struct guarded q, k, v, scratch, ret;
+    struct guarded q, kv, scale, s, ret;
 };
 
-static void check_attn(struct attn_mem *m, uint32_t head_dim, uint32_t n_pos, enum fill f,
-                       float max, uint64_t *rng) {
-    enum edge edge = t_rand(rng) & 1 ? EDGE_BEGIN : EDGE_END;
-    size_t stride = head_dim + 8 * rand_below(rng, 4), n = (n_pos - 1) * stride + head_dim;
-    float *q = guarded_get(&m->q, head_dim * 4, 4, edge);
-    uint16_t *k = guarded_get(&m->k, n * 2, 2, edge), *v = guarded_get(&m->v, n * 2, 2, edge);
-    fill_floats(q, head_dim, f == FILL_ZERO ? FILL_ZERO : FILL_RANDOM, max, rng);
-    fill_f16(k, n, f, max, rng);
-    fill_f16(v, n, f == FILL_TINY ? FILL_TINY : FILL_RANDOM, 100, rng);
-    float scale = 1 / sqrtf((float)head_dim);
+struct attn_in {
+    bool is_half;
+    uint32_t n_q, n_pos, dim;
+    enum fill fill;
+    enum edge edge;
+};
+
+enum { ATTN_MAX = KERN_ATTN_QUERIES * 256 };
+
+/* Element i of what is cached, of position p. */
+static double cached(const struct attn_in *in, const void *kv, const float *ks, uint32_t p,
+                     uint32_t i) {
+    size_t at = (size_t)p * in->dim + i;
+    if (in->is_half) return (double)kern_from_f16(((const uint16_t *)kv)[at]);
+    return (double)ks[p] * ((const int8_t *)kv)[at];
+}
+
+/* kv and ks as keys of the queries q. */
+static void check_scores(struct attn_mem *m, const struct attn_in *in, const float *q,
+                         const void *kv, const float *ks) {
     struct kern_ops ref, ops;
+    size_t ldr = in->n_pos + 3;
     kern_init(&ref, 0);
-    float *scratch = guarded_get(&m->scratch, n_pos * 4, 4, edge);
-    ref.attn(q, k, v, stride, n_pos, head_dim, scale, scratch, want);
-    double v_max = 0;
-    for (size_t i = 0; i < n; i++) {
-        double a = fabs((double)kern_from_f16(v[i]));
-        if (a > v_max) v_max = a;
+    memset(want, 0, sizeof(want));
+    (in->is_half ? ref.attn_scores_f16 : ref.attn_scores)(q, in->n_q, kv, ks, in->n_pos, in->dim,
+                                                          0.125f, want, ldr);
+    for (unsigned v = 0; variant_next(&v, &ops);) {
+        /* What lies between the rows belongs to someone else. */
+        size_t n = (in->n_q - 1) * ldr + in->n_pos;
+        float *s = guarded_get(&m->s, n * 4, 4, in->edge);
+        (in->is_half ? ops.attn_scores_f16 : ops.attn_scores)(q, in->n_q, kv, ks, in->n_pos,
+                                                              in->dim, 0.125f, s, ldr);
+        CHECK(guarded_intact(&m->s));
+        for (uint32_t i = 0; i < in->n_q; i++)
+            for (uint32_t p = 0; p < in->n_pos; p++) {
+                double sum = 0;
+                for (uint32_t d = 0; d < in->dim; d++)
+                    sum += fabs((double)q[i * in->dim + d] * cached(in, kv, ks, p, d));
+                check_within("attn_scores", ops.name, in->fill, s + i * ldr + p, want + i * ldr + p,
+                             1, 1e-5 * 0.125 * sum + 1e-36);
+            }
+        for (uint32_t i = 0; i + 1 < in->n_q; i++)
+            for (size_t p = in->n_pos; p < ldr; p++)
+                CHECK_EQ(((const uint8_t *)(s + i * ldr + p))[0], CANARY);
     }
-    for (unsigned i = 0; variant_next(&i, &ops);) {
-        scratch = guarded_get(&m->scratch, n_pos * 4, 4, edge);
-        float *ret = guarded_get(&m->ret, head_dim * 4, 4, edge);
-        ops.attn(q, k, v, stride, n_pos, head_dim, scale, scratch, ret);
-        check_within("attn", ops.name, f, ret, want, head_dim, 1e-4 * v_max);
-        CHECK(guarded_intact(&m->scratch) && guarded_intact(&m->ret));
+}
+
+/* kv and ks as values, weighed by w[n_q][n_pos]. */
+static void check_mix(struct attn_mem *m, const struct attn_in *in, const float *w, const void *kv,
+                      const float *ks, uint64_t *rng) {
+    struct kern_ops ref, ops;
+    uint32_t n = in->n_q * in->dim;
+    static float before[ATTN_MAX];
+    kern_init(&ref, 0);
+    fill_floats(before, n, FILL_RANDOM, 50, rng);
+    memcpy(want, before, n * 4);
+    (in->is_half ? ref.attn_mix_f16 : ref.attn_mix)(w, in->n_pos, in->n_q, kv, ks, in->n_pos,
+                                                    in->dim, want);
+    for (unsigned v = 0; variant_next(&v, &ops);) {
+        float *ret = guarded_get(&m->ret, n * 4, 4, in->edge);
+        memcpy(ret, before, n * 4);
+        (in->is_half ? ops.attn_mix_f16 : ops.attn_mix)(w, in->n_pos, in->n_q, kv, ks, in->n_pos,
+                                                        in->dim, ret);
+        CHECK(guarded_intact(&m->ret));
+        for (uint32_t i = 0; i < n; i++) {
+            double sum = fabs((double)before[i]);
+            for (uint32_t p = 0; p < in->n_pos; p++)
+                sum += fabs((double)w[i / in->dim * in->n_pos + p] *
+                            cached(in, kv, ks, p, i % in->dim));
+            check_within("attn_mix", ops.name, in->fill, ret + i, want + i, 1, 1e-5 * sum + 1e-30);
+        }
     }
+}
+
+static void check_attn_in(struct attn_mem *m, struct attn_in in, uint64_t *rng) {
+    in.edge = t_rand(rng) & 1 ? EDGE_BEGIN : EDGE_END;
+    size_t n = (size_t)in.n_pos * in.dim,
+           n_q = (size_t)in.n_q * (in.dim > in.n_pos ? in.dim : in.n_pos);
+    float *q = guarded_get(&m->q, n_q * 4, 4, in.edge);
+    void *kv = guarded_get(&m->kv, in.is_half ? 2 * n : n, in.is_half ? 2 : 1, in.edge);
+    float *ks = guarded_get(&m->scale, in.is_half ? 0 : in.n_pos * 4, 4, in.edge);
+    fill_floats(q, n_q, in.fill, 3, rng);
+    if (in.is_half) {
+        fill_f16(kv, n, in.fill, 100, rng);
+    } else {
+        fill_bytes(kv, n, in.fill, -127, 127, rng);
+        fill_floats(ks, in.n_pos, FILL_RANDOM, 0.1f, rng);
+        for (uint32_t p = 0; p < in.n_pos; p++) ks[p] = fabsf(ks[p]);
+    }
+    check_scores(m, &in, q, kv, ks);
+    check_mix(m, &in, q, kv, ks, rng);
+}
+
+static void check_attn(struct attn_mem *m, struct attn_in in, uint64_t *rng) {
+    check_attn_in(m, in, rng);
+    in.is_half = true;
+    check_attn_in(m, in, rng);
 }
 
 void test_attn(void) {
     static const uint32_t dims[] = {8, 16, 24, 32, 64, 80, 96, 128, 256};
     uint64_t rng = t_seed();
     struct attn_mem m = {0};
-    for (size_t d = 0; d < sizeof(dims) / sizeof(*dims); d++) {
-        for (uint32_t n_pos = 1; n_pos <= 18; n_pos++)
-            check_attn(&m, dims[d], n_pos, FILL_RANDOM, 3, &rng);
-        check_attn(&m, dims[d], 333, FILL_RANDOM, 3, &rng);
-    }
-    for (int f = 0; f < FILL_COUNT; f++) {
-        check_attn(&m, 64, 50, f, 1, &rng);
-        check_attn(&m, 64, 50, f, 8, &rng); /* scores far apart */
-    }
+    for (size_t d = 0; d < sizeof(dims) / sizeof(*dims); d++)
+        for (uint32_t n_q = 1; n_q <= KERN_ATTN_QUERIES; n_q++)
+            for (uint32_t n_pos = 1; n_pos <= KERN_ATTN_BLOCK; n_pos += n_pos < 10 ? 1 : 9)
+                check_attn(&m,
+                           (struct attn_in){
+                               .n_q = n_q, .n_pos = n_pos, .dim = dims[d], .fill = FILL_RANDOM},
+                           &rng);
+    for (int f = 0; f < FILL_COUNT; f++)
+        check_attn(
+            &m,
+            (struct attn_in){.n_q = 3, .n_pos = KERN_ATTN_BLOCK, .dim = 64, .fill = (enum fill)f},
+            &rng);
     guarded_free(&m.q);
-    guarded_free(&m.k);
-    guarded_free(&m.v);
-    guarded_free(&m.scratch);
+    guarded_free(&m.kv);
+    guarded_free(&m.scale);
+    guarded_free(&m.s);
     guarded_free(&m.ret);
+}
+
+void test_attn_exp(void) {
+    uint64_t rng = t_seed();
+    struct guarded out = {0};
+    struct kern_ops ref, ops;
+    kern_init(&ref, 0);
+    for (int f = 0; f < FILL_COUNT; f++)
+        for (size_t k = 0; k < N_LENGTHS; k++) {
+            uint32_t n = lengths[k];
+            float max = k % 3 == 0 ? 3 : k % 3 == 1 ? 60 : 1e30f;
+            fill_floats(want2, n, (enum fill)f, max, &rng);
+            memcpy(want, want2, n * 4);
+            float sum = ref.attn_exp(want, n);
+            for (unsigned i = 0; variant_next(&i, &ops);) {
+                float *s = guarded_get(&out, n * 4, 4, k & 1 ? EDGE_BEGIN : EDGE_END);
+                memcpy(s, want2, n * 4);
+                float got = ops.attn_exp(s, n);
+                check_within("attn_exp", ops.name, (enum fill)f, &got, &sum, 1, 1e-5 * (double)sum);
+                for (uint32_t j = 0; j < n; j++)
+                    check_within("attn_exp", ops.name, (enum fill)f, s + j, want + j, 1,
+                                 1e-5 * (double)want[j] + 1e-36);
+                CHECK(guarded_intact(&out));
+            }
+        }
+    guarded_free(&out);
 }
 
 void test_silu_mul(void) {

@@ -168,7 +168,7 @@ static void every_key_checks_both_ends_of_its_range(void) {
     for (size_t i = 0; i < schema_n_keys(); i++) {
         const struct schema_key *k = schema_key_at(i);
         if (k->type == SCHEMA_PATH || k->type == SCHEMA_NAME || k->type == SCHEMA_LOG_LEVEL ||
-            k->type == SCHEMA_SWITCH)
+            k->type == SCHEMA_KV_TYPE || k->type == SCHEMA_SWITCH)
             continue;
         for (int end = 0; end < 4; end++) {
             uint64_t v = end < 2 ? k->min - (end == 0) : k->max + (end == 3);
@@ -290,6 +290,7 @@ static void random_config(uint64_t *rng, struct config *c) {
         case SCHEMA_LOG_LEVEL:
             strcpy(text, (const char *[]){"error", "warn", "info", "debug"}[v]);
             break;
+        case SCHEMA_KV_TYPE: strcpy(text, v ? "f16" : "q8"); break;
         case SCHEMA_SWITCH: strcpy(text, v ? "on" : "off"); break;
         }
         struct err e = {0};

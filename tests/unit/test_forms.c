@@ -291,7 +291,7 @@ static void by_engine(struct rig *k, const struct read *p, float *logits, size_t
     struct engine *en;
     struct kv *kv;
     struct err e = {0};
-    REQUIRE_OK(kv_create(k->t.mem, &k->tiny.h, WINDOW, &kv, &e), &e);
+    REQUIRE_OK(kv_create(k->t.mem, &k->tiny.h, KV_F16, WINDOW, &kv, &e), &e);
     REQUIRE_OK(engine_create(k->t.mem, k->t.pool, &k->t.ops, p->pack, p->core->data, &o, &en, &e),
                &e);
     for (uint32_t i = 0; i < WINDOW; i++)

@@ -109,7 +109,7 @@ static void start(struct rig *r, struct heard *h, uint32_t seed, uint32_t max_to
         .sample = {.temperature = 1, .top_p = 1, .seed = seed},
         .ignore_end = true,
     };
-    REQUIRE_OK(kv_create(r->toy.mem, &r->toy.pack.hp, p.n_prompt + max_tokens, &kv, &e), &e);
+    REQUIRE_OK(kv_create(r->toy.mem, &r->toy.pack.hp, KV_Q8, p.n_prompt + max_tokens, &kv, &e), &e);
     REQUIRE_OK(jobs_make(r->js, &p, kv, h, &h->job, &e), &e);
     CHECK(jobs_ud(h->job) == h);
 }
@@ -306,7 +306,7 @@ static void an_engine_error_is_told(void) {
     prompt[1] = r.toy.pack.hp.n_vocab; /* out of range */
     struct session_params p = {.prompt = prompt, .n_prompt = 2, .max_tokens = 3};
     h = (struct heard){0};
-    REQUIRE_OK(kv_create(r.toy.mem, &r.toy.pack.hp, 5, &kv, &e), &e);
+    REQUIRE_OK(kv_create(r.toy.mem, &r.toy.pack.hp, KV_Q8, 5, &kv, &e), &e);
     REQUIRE_OK(jobs_make(r.js, &p, kv, &h, &h.job, &e), &e);
     jobs_submit(r.js, h.job);
     run(&r, &h);

@@ -91,7 +91,7 @@ static void plain_make(struct plain *p, const struct pack *pack, enum rung upper
     if (books) REQUIRE_OK(slab_load(p->t.mem, pack, books, &p->books, &e), &e);
     struct engine_opts opts = {
         .max_rows = WINDOW, .max_ctx = WINDOW, .fine_rows = p->upper == RUNG_FULL ? WINDOW : 0};
-    REQUIRE_OK(kv_create(p->t.mem, pack_hparams(pack), WINDOW, &p->kv, &e), &e);
+    REQUIRE_OK(kv_create(p->t.mem, pack_hparams(pack), KV_F16, WINDOW, &p->kv, &e), &e);
     REQUIRE_OK(
         engine_create(p->t.mem, p->t.pool, &p->t.ops, pack, p->core->data, &opts, &p->en, &e), &e);
 }

@@ -113,7 +113,8 @@ static void start(struct rig *r, const struct request *q, struct heard *h) {
         .ignore_end = q->ignore_end,
     };
     h->rig = r;
-    REQUIRE_OK(kv_create(r->toy.mem, &r->toy.pack.hp, q->n_prompt + q->max_tokens, &kv, &e), &e);
+    REQUIRE_OK(kv_create(r->toy.mem, &r->toy.pack.hp, KV_Q8, q->n_prompt + q->max_tokens, &kv, &e),
+               &e);
     REQUIRE_OK(session_create(&p, kv, hear, h, &h->s, &e), &e);
     batch_add(r->batch, h->s);
 }
@@ -450,6 +451,51 @@ static void usage_counts(void) {
     rig_fini(&r);
 }
 
+/* A request that goes on from what another one has left gives what it would give from the start,
+ * wherever the two part, and computes only the rest. */
+static void a_kept_prefix_is_as_computed(void) {
+    static const uint32_t kept[] = {1, 8, 19, 24};
+    enum { PROMPT = 25, TOKENS = 20 };
+    struct heard want;
+    struct request q = {.n_prompt = PROMPT, .max_tokens = TOKENS, .seed = 3, .ignore_end = true};
+    run_alone(TOY_PLAIN, CHUNK, &q, &want);
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+        struct rig r;
+        struct heard first = {0}, second = {0};
+        struct session_usage u;
+        struct err e = {0};
+        struct kv *left, *kv;
+        const uint32_t *ids;
+        uint32_t n;
+        rig_init(&r, TOY_PLAIN, 1, CHUNK);
+        start(&r, &q, &first);
+        run_until_idle(&r);
+        left = session_take_kv(first.s, &ids, &n);
+        CHECK_EQU(n, PROMPT + TOKENS - 1);
+        CHECK_MEM(ids + PROMPT, want.ids, (TOKENS - 1) * sizeof(ids[0]));
+        REQUIRE_OK(kv_fork(r.toy.mem, &r.toy.pack.hp, PROMPT + TOKENS, left, kept[i], &kv, &e), &e);
+        struct session_params p = {.prompt = ids,
+                                   .n_prompt = PROMPT,
+                                   .n_kept = kept[i],
+                                   .max_tokens = TOKENS,
+                                   .sample = {.top_p = 1, .seed = q.seed},
+                                   .ignore_end = true};
+        second.rig = &r;
+        REQUIRE_OK(session_create(&p, kv, hear, &second, &second.s, &e), &e);
+        kv_destroy(left);
+        session_destroy(first.s);
+        batch_add(r.batch, second.s);
+        run_until_idle(&r);
+        session_usage(second.s, &u);
+        CHECK_EQU(u.n_kept, kept[i]);
+        CHECK_EQU(u.n_prompt_done, PROMPT - kept[i]);
+        CHECK_EQU(second.n, TOKENS);
+        CHECK_MEM(second.ids, want.ids, TOKENS * sizeof(want.ids[0]));
+        session_destroy(second.s);
+        rig_fini(&r);
+    }
+}
+
 static void bad_parameters_are_refused(void) {
     struct rig r;
     struct err e = {0};
@@ -458,7 +504,7 @@ static void bad_parameters_are_refused(void) {
     struct batch *b = NULL;
     uint32_t prompt[4] = {1, 2, 3, 4};
     rig_init(&r, TOY_PLAIN, 1, CHUNK);
-    REQUIRE_OK(kv_create(r.toy.mem, &r.toy.pack.hp, 64, &kv, &e), &e);
+    REQUIRE_OK(kv_create(r.toy.mem, &r.toy.pack.hp, KV_Q8, 64, &kv, &e), &e);
     struct session_params p = {.prompt = prompt, .n_prompt = 0, .max_tokens = 1};
     CHECK_EQ(session_create(&p, kv, hear, NULL, &s, &e), -EINVAL);
     p.n_prompt = 4;
@@ -467,6 +513,11 @@ static void bad_parameters_are_refused(void) {
     p.max_tokens = 61;
     CHECK_EQ(session_create(&p, kv, hear, NULL, &s, &e), -EINVAL);
     CHECK(strstr(e.msg, "64 positions"));
+    p.max_tokens = 1;
+    p.n_kept = 4;
+    CHECK_EQ(session_create(&p, kv, hear, NULL, &s, &e), -EINVAL);
+    CHECK(strstr(e.msg, "last one"));
+    p.n_kept = 0;
     p.max_tokens = UINT32_MAX;
     CHECK_EQ(session_create(&p, kv, hear, NULL, &s, &e), -EINVAL);
     CHECK(s == NULL);
@@ -495,6 +546,7 @@ static const struct t_case cases[] = {
     {"interrupted_steps_change_nothing", interrupted_steps_change_nothing},
     {"a_swap_shows_in_epochs", a_swap_shows_in_epochs},
     {"usage_counts", usage_counts},
+    {"a_kept_prefix_is_as_computed", a_kept_prefix_is_as_computed},
     {"bad_parameters_are_refused", bad_parameters_are_refused},
 };
 
