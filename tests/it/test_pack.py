@@ -228,14 +228,19 @@ def rung_swsc():
 
 @test
 def third_rung():
-    """What build makes of it: segments for every layer, in all ladders below the high planes."""
+    """What build makes of it: the gate's forms for every layer, in all ladders below the high planes."""
     path = at("third.ebb")
     r = run("build", model(), "-o", path, "--calib", text(), "--windows", "2")
     check_eq(r.returncode, 0, r.stderr)
     check(b"bits a weight, fitted on 2 windows" in r.stdout, r.stdout)
     check_eq(run("verify", path).returncode, 0)
     d = json.loads(run("inspect", path, "--json").stdout)
-    check_eq([(f["base"], f["rank"]) for f in d["swsc"]["forms"]], [("segments", 0)] * 7)
+    for form, kind in zip(d["swsc"]["forms"], d["gate"], strict=True):
+        taken = [c for c in kind["candidates"] if c["name"] == kind["winner"]]
+        check_eq((form["matrix"], len(taken), taken[0]["can_win"]), (kind["kind"], 1, True))
+        way = kind["winner"].split("-")[0]
+        check_eq(form["base"], "none" if way in ("svd", "basis") else way)
+        check(abs(form["bits_per_weight"] - taken[0]["bits"]) < 1e-3, (form, taken))
     for u in d["units"][:3]:
         high, swsc = u["rungs"]["high"], u["rungs"]["swsc"]
         check(0 < swsc["bytes"] < high["bytes"] and swsc["kl"] > high["kl"], u)
