@@ -28,7 +28,7 @@ struct config {
     uint32_t serve_queue;        /* serve.queue: requests that may wait, 64 */
     uint32_t serve_ctx;          /* serve.ctx: tokens a request may use, 2048 */
     uint32_t serve_max_tokens;   /* serve.max_tokens: when the request names none, 512 */
-    uint32_t serve_threads;      /* serve.threads: 0 = one for each CPU */
+    uint32_t serve_threads;      /* serve.threads: 0 = one for each big core */
     uint32_t serve_prompt_chunk; /* serve.prompt_chunk: prompt tokens of one step, 32 */
     uint32_t serve_connections;  /* serve.connections, 128 */
     uint64_t serve_body_bytes;   /* serve.body_limit, 1 MiB */

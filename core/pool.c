@@ -13,7 +13,19 @@
  *  4 `bell` rises by 2 with every job; its lowest bit says that a worker sleeps or is about to
  *
  * Each of the two sleeps is guarded by read-modify-writes of one word (3 and 4), so no
- * store-then-load order across two words is needed. */
+ * store-then-load order across two words is needed.
+ *
+ * Threads keep to the big cores, but may move between all of them: pinned to one CPU each, a thread
+ * cannot leave the one that a neighbour burns. Decode tokens/s at `high`, 2 threads on 2 CPUs
+ * (EPYC, Zen 4, never quite idle), interleaved, median of five (least to greatest), free against
+ * pinned:
+ *  - no busy loop: 109 (98 to 121) against 89 (69 to 116)
+ *  - a busy loop on any CPU: 72 (59 to 104) against 54 (36 to 57)
+ *  - a busy loop kept on CPU 1: 109 (64 to 118) against 53 (34 to 112)
+ *  - a busy loop kept on CPU 0: 85 (67 to 123) against 58 (52 to 77)
+ * The longest gap between tokens was up to 4 times the median without and 9 times with a busy loop
+ * when free, 5 and 7 when pinned: one held chunk waits until its thread has a core again, which can
+ * be some slices of the scheduler. */
 #include "core/pool.h"
 
 #include <errno.h>
@@ -30,6 +42,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "core/topology.h"
 
 enum {
     CACHE_LINE = 64,
@@ -54,6 +67,8 @@ struct pool {
     uint32_t n_chunks;
     unsigned n_threads; /* constant, as is the rest */
     unsigned n_workers;
+    bool is_bound; /* threads keep to where.cpus */
+    struct topology where;
     pthread_t workers[POOL_MAX_THREADS];
 };
 
@@ -148,6 +163,7 @@ static void ring(struct pool *p) {
 
 static void *worker_main(void *ud) {
     struct pool *p = ud;
+    pool_enter(p);
     while (!atomic_load_explicit(&p->is_stopping, memory_order_relaxed)) {
         take_chunks(p);
         wait_work(p);
@@ -186,21 +202,32 @@ void pool_run(struct pool *p, pool_fn fn, void *ud, uint32_t n_chunks) {
     wait_done(p, n_chunks);
 }
 
-static int count_cpus(void) {
-    cpu_set_t set;
-    /* Fails on machines with more CPUs than cpu_set_t holds; there the cap applies anyway. */
-    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : POOL_MAX_THREADS;
-    return MIN(MAX(n, 1), POOL_MAX_THREADS);
+void pool_enter(const struct pool *p) {
+    /* What fails here (a filter of system calls, CPUs that just went) costs speed and no more. */
+    if (p->is_bound) ignore_result(sched_setaffinity(0, sizeof(p->where.cpus), &p->where.cpus));
+}
+
+/* All CPUs alike, where more cannot be known. */
+static struct topology unknown_cpus(void) {
+    return (struct topology){.n_cores = POOL_MAX_THREADS, .cpus_text = "all"};
 }
 
 int pool_create(unsigned n_threads, struct pool **ret, struct err *e) {
+    return pool_create_below("/", n_threads, ret, e);
+}
+
+int pool_create_below(const char *root, unsigned n_threads, struct pool **ret, struct err *e) {
     if (n_threads > POOL_MAX_THREADS)
         return err_set(e, -EINVAL, "%u compute threads asked for, at most %d are possible",
                        n_threads, POOL_MAX_THREADS);
-    if (n_threads == 0) n_threads = (unsigned)count_cpus();
+    struct topology where;
+    if (topology_read(root, &where) < 0) where = unknown_cpus();
+    if (n_threads == 0) n_threads = MIN(where.n_cores, (unsigned)POOL_MAX_THREADS);
     struct pool *p = aligned_alloc(CACHE_LINE, sizeof(*p));
     if (!p) return err_set(e, -ENOMEM, "no memory for the compute pool");
-    *p = (struct pool){.n_threads = n_threads};
+    *p = (struct pool){.n_threads = n_threads, .where = where};
+    /* More threads than big cores were asked for: then for all cores. */
+    p->is_bound = where.leaves_some && n_threads <= where.n_cores;
 
     /* Signals belong to the thread that made the pool: a worker must never run a handler. */
     sigset_t all, old;
@@ -233,4 +260,8 @@ void pool_destroy(struct pool *p) {
 
 unsigned pool_threads(const struct pool *p) {
     return p->n_threads;
+}
+
+const char *pool_cpus(const struct pool *p) {
+    return p->where.leaves_some && !p->is_bound ? "all" : p->where.cpus_text;
 }

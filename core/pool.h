@@ -16,9 +16,17 @@ typedef void (*pool_fn)(void *ud, uint32_t chunk);
 
 enum { POOL_MAX_THREADS = 64 };
 
-/* n_threads counts the caller: n_threads - 1 workers are made; 1 makes none. 0 = one for each CPU
- * this process may use (at most POOL_MAX_THREADS). 0, -EINVAL, -ENOMEM or the system's error. */
+/* n_threads counts the caller: n_threads - 1 workers are made; 1 makes none. 0 = one for each big
+ * core this process may use (topology.h; at most POOL_MAX_THREADS); then, or with fewer, workers
+ * keep to these cores. 0, -EINVAL, -ENOMEM or the system's error. */
 int pool_create(unsigned n_threads, struct pool **ret, struct err *e) MUST_CHECK;
+/* With the CPUs as the files below `root` have them, instead of those below "/". */
+int pool_create_below(const char *root, unsigned n_threads, struct pool **ret,
+                      struct err *e) MUST_CHECK;
+/* Gives the calling thread the CPUs of the workers: for the one that will call pool_run(). */
+void pool_enter(const struct pool *p);
+/* The CPUs the threads keep to, as in "0-3,6", or "all". Borrowed from p. */
+const char *pool_cpus(const struct pool *p);
 /* Joins the workers. Accepts NULL. */
 void pool_destroy(struct pool *p);
 unsigned pool_threads(const struct pool *p);

@@ -165,8 +165,8 @@ void api_info_status(struct server *s, struct conn *c) {
     put_units(&b, s);
     buf_str(&b, ",");
     put_paging(&b, s);
-    buf_printf(&b, ",\"duty\":100,\"threads\":%u,\"kernels\":\"%s\",", pool_threads(m->pool),
-               cpu_ops_name(m->ops));
+    buf_printf(&b, ",\"duty\":100,\"threads\":%u,\"cpus\":\"%s\",\"kernels\":\"%s\",",
+               pool_threads(m->pool), pool_cpus(m->pool), cpu_ops_name(m->ops));
     put_memory(&b, s);
     buf_str(&b, ",\"thermal\":[],");
     put_requests(&b, s);

@@ -86,9 +86,9 @@ static void print_members(const cJSON *o) {
 
 /* The keys that have a place of their own in the text of `ebb status`. */
 static const char *const status_known[] = {
-    "state",          "level",   "position", "positions", "budget_bytes",
-    "resident_bytes", "units",   "memory",   "kv_bytes",  "rss_bytes",
-    "duty",           "threads", "model",    "thermal",   "requests",
+    "state", "level",   "position", "positions", "budget_bytes", "resident_bytes",
+    "units", "memory",  "kv_bytes", "rss_bytes", "duty",         "threads",
+    "model", "thermal", "requests", "cpus",
 };
 
 static bool is_known(const char *key) {
@@ -124,7 +124,13 @@ static void print_status(const cJSON *s) {
                                                    : "unlimited",
            ctl_bytes(number(s, "resident_bytes"), b), ctl_bytes(number(s, "kv_bytes"), k),
            ctl_bytes(number(s, "rss_bytes"), r));
-    printf("compute   %.0f threads, duty ", number(s, "threads"));
+    printf("compute   %.0f threads, ", number(s, "threads"));
+    if (item(s, "cpus")) {
+        fputs("CPUs ", stdout);
+        print_value("cpus", item(s, "cpus"));
+        fputs(", ", stdout);
+    }
+    fputs("duty ", stdout);
     print_value("duty", item(s, "duty"));
     fputs("\nmemory    ", stdout);
     print_members(item(s, "memory"));

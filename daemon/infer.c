@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/err.h"
+#include "core/pool.h"
 #include "core/session.h"
 #include "core/store.h"
 #include "daemon/jobs.h"
@@ -21,6 +22,7 @@ struct infer {
     struct jobs *js;
     struct batch *batch;
     struct store *store;
+    const struct pool *pool;
     pthread_t thread;
     _Atomic bool has_ended; /* release after the last event, acquire in infer_has_ended() */
     uint32_t n;             /* jobs in the batch */
@@ -80,6 +82,7 @@ static void add_new(struct infer *in, bool is_stopped) {
 static void *run(void *ud) {
     struct infer *in = ud;
     bool is_running = true;
+    pool_enter(in->pool);
     while (is_running) {
         bool has_changed = false;
         is_running = jobs_take(in->js, /* may_wait= */ !batch_has_work(in->batch));
@@ -102,13 +105,14 @@ static void *run(void *ud) {
     return NULL;
 }
 
-int infer_start(struct jobs *js, struct batch *b, struct store *st, uint32_t slots,
-                struct infer **ret, struct err *e) {
+int infer_start(struct jobs *js, struct batch *b, struct store *st, const struct pool *pool,
+                uint32_t slots, struct infer **ret, struct err *e) {
     struct infer *in = calloc(1, sizeof(*in) + slots * sizeof(in->slots[0]));
     if (!in) return err_set(e, -ENOMEM, "no memory for the inference thread");
     in->js = js;
     in->batch = b;
     in->store = st;
+    in->pool = pool;
     atomic_init(&in->has_ended, false);
 
     /* Signals belong to the loop. */

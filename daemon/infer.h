@@ -9,12 +9,13 @@ struct batch;
 struct err;
 struct infer;
 struct jobs;
+struct pool;
 struct store;
 
-/* The three are borrowed until infer_join(). `slots`: as the batch's. 0 or -ENOMEM, or the
- * system's error. Thread: loop, as all here. */
-int infer_start(struct jobs *js, struct batch *b, struct store *st, uint32_t slots,
-                struct infer **ret, struct err *e) MUST_CHECK;
+/* The four are borrowed until infer_join(); the thread runs on the pool's CPUs. `slots`: as the
+ * batch's. 0 or -ENOMEM, or the system's error. Thread: loop, as all here. */
+int infer_start(struct jobs *js, struct batch *b, struct store *st, const struct pool *pool,
+                uint32_t slots, struct infer **ret, struct err *e) MUST_CHECK;
 /* After jobs_stop(): true once the thread has ended its jobs; it will return at once. */
 bool infer_has_ended(const struct infer *in);
 /* Waits for the thread and frees it. Accepts NULL. */

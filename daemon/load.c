@@ -131,7 +131,7 @@ static int open_engine(struct server *s, const char *cpu, struct err *e) {
     int r = slab_load(m->mem, m->pack, core, &m->core, e);
     if (r == 0 && books) r = slab_load(m->mem, m->pack, books, &m->books, e);
     if (r == 0) r = cpu_ops_create(cpu, &m->ops, e);
-    if (r == 0) r = pool_create(s->config.serve_threads, &m->pool, e);
+    if (r == 0) r = pool_create_below(s->config.sense_root, s->config.serve_threads, &m->pool, e);
     if (r < 0) return r;
     r = paging_create(s, e);
     if (r < 0) return r;

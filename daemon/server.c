@@ -287,8 +287,8 @@ static void wake_loop(void *ud) {
 void server_ready(struct server *s) {
     struct err e = {0};
     char status[256];
-    int r = infer_start(s->jobs, s->model.batch, s->model.store, s->config.serve_slots, &s->infer,
-                        &e);
+    int r = infer_start(s->jobs, s->model.batch, s->model.store, s->model.pool,
+                        s->config.serve_slots, &s->infer, &e);
     if (r < 0) {
         log_event(s->log, LOG_ERROR, "%s", e.msg);
         server_give_up(s, SERVER_FAIL_MEMORY);
@@ -299,10 +299,11 @@ void server_ready(struct server *s) {
     move(s, SERVER_READY);
     server_put_status(s, status, sizeof(status));
     log_event(s->log, LOG_INFO,
-              "ready: %s, %" PRIu64 " MiB of weights loaded in %.2f s, %u threads, on %s", status,
-              mem_bytes(s->model.mem, MEM_SLAB) >> 20,
+              "ready: %s, %" PRIu64
+              " MiB of weights loaded in %.2f s, %u threads on CPUs %s, socket %s",
+              status, mem_bytes(s->model.mem, MEM_SLAB) >> 20,
               (double)(server_now_us() - s->loading.started_us) / 1e6, pool_threads(s->model.pool),
-              s->config.socket_path);
+              pool_cpus(s->model.pool), s->config.socket_path);
     notify_send(s->notify, "READY=1\nSTATUS=%s", status);
 }
 

@@ -29,7 +29,7 @@ static const char help[] =
 "decoding, and with -b several requests that decode together. Each starts with an empty KV cache.\n"
 "Tells the median of the repetitions, the least and the greatest.\n"
 "\n"
-"  -t, --threads N  1 to 64, as serve.threads of ebbd (default: one for each CPU)\n"
+"  -t, --threads N  1 to 64, as serve.threads of ebbd (default: one for each big core)\n"
 "  -p, --prompt N   tokens of the prompt, 0 to 131072 (default 512; 0: none)\n"
 "  -n, --tokens N   tokens to decode, 0 to 131072 (default 128; 0: none)\n"
 "  -b, --batch N    also N requests together, 1 to 64; their rate is that of all tokens\n"

@@ -42,6 +42,7 @@ static int create_parts(struct measure *m, struct err *e) {
     uint32_t n_ctx = MAX(MAX(m->o.n_prompt, m->o.n_gen), 1u);
     struct engine_opts opts = {.max_rows = MAX(m->o.chunk, m->o.n_batch), .max_ctx = n_ctx};
     int r = pool_create(m->o.n_threads, &m->pool, e);
+    if (r == 0) pool_enter(m->pool);
     if (r == 0) r = plain_create(mem, m->pool, m->l->weight_bytes, &m->plain, e);
     if (r == 0)
         r = engine_create(mem, m->pool, m->o.ops, m->l->pack, m->l->core->data, &opts, &m->en, e);

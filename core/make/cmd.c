@@ -28,7 +28,10 @@ int cmd_tools_init(const struct cmd_env *env, uint32_t n_threads, struct tools *
     }
     ret->progress = cmd_progress_listener(bar);
     r = pool_create(n_threads, &ret->pool, e);
-    if (r < 0) cmd_tools_fini(ret);
+    if (r < 0)
+        cmd_tools_fini(ret);
+    else
+        pool_enter(ret->pool);
     return r;
 }
 

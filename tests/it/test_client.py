@@ -99,7 +99,8 @@ def ebb(*args, fake=None, stdin="", env=None):
 STATUS = {"state": "ready", "level": 1, "position": 12, "positions": 31,
           "budget_bytes": 96 << 20, "resident_bytes": 90 << 20, "kv_bytes": 4 << 20,
           "rss_bytes": 100 << 20, "units": {"full": 19, "high": 12, "swsc": 0, "paged": 0},
-          "duty": 1.0, "threads": 2, "memory": {"source": "meminfo", "available_bytes": 812 << 20},
+          "duty": 1.0, "threads": 2, "cpus": "0-1",
+          "memory": {"source": "meminfo", "available_bytes": 812 << 20},
           "thermal": [], "requests": {"active": 1, "queued": 0}, "novel": {"x_bytes": 2048}}
 
 
@@ -140,7 +141,8 @@ def status():
     r = ebb("status", fake=Fake(plain(200, STATUS)))
     check_eq(r.returncode, 0, r.stderr)
     for text in ("ready, level 1 guarded", "12 of 31: 19 full, 12 high", "96.0 MiB", "meminfo",
-                 "available 812.0 MiB", "active 1", "novel", "2.0 KiB"):
+                 "available 812.0 MiB", "active 1", "novel", "2.0 KiB",
+                 "2 threads, CPUs 0-1, duty"):
         check_in(text, r.stdout)
     r = ebb("status", "--json", fake=Fake(plain(200, STATUS)))
     check_eq(json.loads(r.stdout), STATUS)

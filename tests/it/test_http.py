@@ -50,8 +50,8 @@ def status_and_ladder():
     d = daemon()
     s, ladder = d.status(), d.ladder()
     for key in ("state", "level", "position", "positions", "budget_bytes", "resident_bytes",
-                "kv_bytes", "rss_bytes", "units", "duty", "threads", "memory", "thermal",
-                "requests"):
+                "kv_bytes", "rss_bytes", "units", "duty", "threads", "cpus", "memory",
+                "thermal", "requests"):
         check_in(key, s)
     check_eq(s["position"], 0)
     check_eq(s["positions"], len(ladder["steps"]))

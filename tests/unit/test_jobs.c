@@ -63,7 +63,7 @@ static void rig_init(struct rig *r) {
     REQUIRE_OK(batch_create(r->en, toy_tok(), SLOTS, CHUNK, &r->batch, &e), &e);
     REQUIRE(jobs_create(wake, r, &r->js) == 0);
     atomic_store(&offered, r->toy.full);
-    REQUIRE_OK(infer_start(r->js, r->batch, NULL, SLOTS, &r->in, &e), &e);
+    REQUIRE_OK(infer_start(r->js, r->batch, NULL, r->pool, SLOTS, &r->in, &e), &e);
 }
 
 static void rig_fini(struct rig *r) {

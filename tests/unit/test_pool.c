@@ -1,12 +1,17 @@
 /* pool: every chunk once, results visible, sleeping and waking, many jobs in a row. */
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "core/defs.h"
 #include "core/err.h"
 #include "core/pool.h"
+#include "core/topology.h"
 #include "tests/t.h"
 
 enum { MAX_CHUNKS = 1000 };
@@ -81,12 +86,84 @@ static void idle_pool_stops_at_once(void) {
     pool_destroy(NULL);
 }
 
-static void default_is_one_per_cpu(void) {
+static void default_is_one_per_core(void) {
     struct pool *p;
     struct err e = {0};
+    struct topology t;
     REQUIRE_OK(pool_create(0, &p, &e), &e);
+    if (topology_read("/", &t) == 0) CHECK_EQU(pool_threads(p), MIN(t.n_cores, POOL_MAX_THREADS));
     CHECK(pool_threads(p) >= 1 && pool_threads(p) <= POOL_MAX_THREADS);
     pool_destroy(p);
+}
+
+static void write_capacity(const char *root, unsigned cpu, unsigned capacity) {
+    char path[512];
+    const char *const parts[] = {"sys", "sys/devices", "sys/devices/system",
+                                 "sys/devices/system/cpu"};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        snprintf(path, sizeof(path), "%s/%s", root, parts[i]);
+        mkdir(path, 0700);
+    }
+    snprintf(path, sizeof(path), "%s/sys/devices/system/cpu/cpu%u", root, cpu);
+    REQUIRE(mkdir(path, 0700) == 0);
+    strcat(path, "/cpu_capacity");
+    FILE *f = fopen(path, "w");
+    REQUIRE(f);
+    fprintf(f, "%u\n", capacity);
+    REQUIRE(fclose(f) == 0);
+}
+
+struct where {
+    cpu_set_t cpus;
+    _Atomic uint32_t n_wrong;
+};
+
+static void look_where(void *ud, uint32_t chunk) {
+    struct where *w = ud;
+    cpu_set_t mine;
+    (void)chunk;
+    if (sched_getaffinity(0, sizeof(mine), &mine) != 0 || !CPU_EQUAL(&mine, &w->cpus))
+        atomic_fetch_add(&w->n_wrong, 1);
+    nap_us(200);
+}
+
+/* Runs 64 chunks and counts those that ran on other CPUs than `cpus`. */
+static uint32_t n_elsewhere(const char *root, unsigned n_threads, const cpu_set_t *cpus,
+                            const char *text) {
+    struct pool *p;
+    struct err e = {0};
+    struct where w = {.cpus = *cpus};
+    cpu_set_t before;
+    REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+    REQUIRE_OK(pool_create_below(root, n_threads, &p, &e), &e);
+    pool_enter(p);
+    pool_run(p, look_where, &w, 64);
+    CHECK_STR(pool_cpus(p), text);
+    pool_destroy(p);
+    REQUIRE(sched_setaffinity(0, sizeof(before), &before) == 0);
+    return w.n_wrong;
+}
+
+/* The highest CPU we have is made the only small one. */
+static void threads_keep_to_big_cores(void) {
+    cpu_set_t all, big;
+    const char *root = t_tmpdir();
+    unsigned last = 0;
+    REQUIRE(sched_getaffinity(0, sizeof(all), &all) == 0);
+    if (CPU_COUNT(&all) < 2) t_skip("one CPU cannot be told from all");
+    for (unsigned c = 0; c < CPU_SETSIZE; c++)
+        if (CPU_ISSET(c, &all)) last = c;
+    big = all;
+    CPU_CLR(last, &big);
+    for (unsigned c = 0; c < CPU_SETSIZE; c++)
+        if (CPU_ISSET(c, &all)) write_capacity(root, c, c == last ? 300 : 1024);
+    struct topology t;
+    topology_choose(root, &all, &t);
+    CHECK(CPU_EQUAL(&t.cpus, &big));
+    CHECK_EQU(n_elsewhere(root, 0, &big, t.cpus_text), 0);
+    CHECK_EQU(n_elsewhere(root, 1, &big, t.cpus_text), 0);
+    /* More threads than big cores: everywhere. */
+    CHECK_EQU(n_elsewhere(root, t.n_cores + 1, &all, "all"), 0);
 }
 
 static void too_many_threads_are_refused(void) {
@@ -102,7 +179,8 @@ static const struct t_case cases[] = {
     {"each_chunk_runs_once", each_chunk_runs_once},
     {"sleepers_are_woken", sleepers_are_woken},
     {"idle_pool_stops_at_once", idle_pool_stops_at_once},
-    {"default_is_one_per_cpu", default_is_one_per_cpu},
+    {"default_is_one_per_core", default_is_one_per_core},
+    {"threads_keep_to_big_cores", threads_keep_to_big_cores},
     {"too_many_threads_are_refused", too_many_threads_are_refused},
 };
 
