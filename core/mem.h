@@ -4,6 +4,12 @@
  * (free() may keep them). The counters per kind feed the governor and the metrics. Small
  * control-plane memory is plain malloc.
  *
+ * Weights are read from end to end for every token, and the processor then spends much on finding
+ * 4 KiB pages; so slabs lie in the system's 2 MiB pages, where it gives them. No huge page holds
+ * parts of two blocks: it could not be returned with one of them. The last one of a block is taken
+ * whole only if less than a sixteenth of it is lost; what is lost counts as MEM_SLACK, so that a
+ * slab's bytes stay the pack's.
+ *
  * A `struct mem` is made once in a main and passed down: there is no global. It is safe to use
  * from any thread. mem_forbid() marks the calling thread: an allocation while it is set is a
  * programming error (it would put page faults into the token loop). */
@@ -13,12 +19,13 @@
 #include "core/defs.h"
 
 enum mem_kind {
-    MEM_SLAB,    /* weights */
+    MEM_SLAB,    /* weights; in huge pages */
     MEM_KV,      /* KV cache */
     MEM_SCRATCH, /* activations, logits, staging */
     MEM_PACKER,  /* source weights, moments: ebb-pack only */
+    MEM_SLACK,   /* lost at the ends of MEM_SLAB; not to be allocated */
 };
-enum { MEM_KIND_COUNT = MEM_PACKER + 1 };
+enum { MEM_KIND_COUNT = MEM_SLACK + 1 };
 
 struct mem;
 
@@ -33,6 +40,8 @@ void *mem_alloc(struct mem *m, enum mem_kind kind, size_t bytes) MUST_CHECK;
 /* Unmaps at once. Accepts NULL. */
 void mem_free(struct mem *m, enum mem_kind kind, void *p, size_t bytes);
 
+/* What a block of MEM_SLAB of this size adds to MEM_SLACK; 0 where there are no huge pages. */
+uint64_t mem_slack(const struct mem *m, uint64_t bytes);
 /* Bytes held now, rounded up to pages, of one kind. */
 uint64_t mem_bytes(const struct mem *m, enum mem_kind kind);
 const char *mem_kind_name(enum mem_kind kind);

@@ -51,6 +51,17 @@ static int cut_ladder(struct server *s, struct err *e) {
     return r;
 }
 
+static uint64_t part_slack(const struct server_model *m, enum pack_part part, uint32_t unit) {
+    const struct pack_extent *x = pack_find(m->pack, part, unit);
+    return x ? mem_slack(m->mem, x->bytes) : 0;
+}
+
+/* Of a unit's slabs: both planes, or the third form. */
+static uint64_t unit_slack(const struct server_model *m, uint32_t unit) {
+    uint64_t planes = part_slack(m, PACK_HIGH, unit) + part_slack(m, PACK_LOW, unit);
+    return MAX(planes, part_slack(m, PACK_SWSC, unit));
+}
+
 static int open_pack(struct server *s, struct err *e) {
     struct server_model *m = &s->model;
     struct stat st;
@@ -83,6 +94,7 @@ static int open_pack(struct server *s, struct err *e) {
             m->n_weights += (uint64_t)n_out * n_in;
         }
     }
+    for (uint32_t u = 0; u < m->n_units; u++) m->slack_bytes += unit_slack(m, u);
     m->n_ctx = MIN(s->config.serve_ctx, m->h->n_ctx_train);
     return 0;
 }
@@ -163,7 +175,8 @@ static int choose_position(struct server *s, uint32_t *ret, struct err *e) {
         .has_mem = s->swap.reading.has_mem,
         .operator_limit_bytes = s->swap.operator_limit_bytes,
         .weight_bytes = 0,
-        .other_bytes = mem_bytes(m->mem, MEM_SCRATCH) + mem_bytes(m->mem, MEM_SLAB),
+        .other_bytes = mem_bytes(m->mem, MEM_SCRATCH) + mem_bytes(m->mem, MEM_SLAB) +
+                       m->slack_bytes,
         .position = 0,
     };
     s->swap.out = gov_step(&s->swap.gov, &set, m->ladder, &in, server_now_us());

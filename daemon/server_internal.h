@@ -65,7 +65,10 @@ struct server_model {
     enum kv_type kv_type;
     uint32_t n_ctx;     /* positions a request may use */
     uint64_t n_weights; /* in matrices */
-    char hash[9];       /* of the pack's header */
+    /* MEM_SLACK at the position where it is greatest: counted as held at each, as the ladder's
+     * bytes are without it. */
+    uint64_t slack_bytes;
+    char hash[9]; /* of the pack's header */
     char name[80];
     int64_t created; /* file time */
 };

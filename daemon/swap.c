@@ -102,7 +102,7 @@ static uint64_t kv_bytes_in_use(const struct server *s) {
 
 static uint64_t other_bytes(const struct server *s) {
     const struct server_model *m = &s->model;
-    return kv_bytes_in_use(s) + mem_bytes(m->mem, MEM_SCRATCH) + fixed_bytes(m);
+    return kv_bytes_in_use(s) + mem_bytes(m->mem, MEM_SCRATCH) + fixed_bytes(m) + m->slack_bytes;
 }
 
 /* Caches of ended requests go before anything else, as far as what is held, what is wanted and what

@@ -1,6 +1,8 @@
 /* err, bytes, mem: the small things everything else stands on. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/bytes.h"
 #include "core/err.h"
@@ -59,6 +61,46 @@ static void mem_counts_and_returns(void) {
     mem_destroy(m);
 }
 
+/* Sizes around a huge page: aligned where they are in one, counted as asked for, all returned; and
+ * the slack is told beforehand. What is in a block's pages is its own, up to the last byte. */
+static void mem_slabs_in_huge_pages(void) {
+    const size_t huge = 2 << 20, least = huge - huge / 16, page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t sizes[] = {4096,     least - 4096,        least,    huge - 1,       huge,
+                            huge + 1, 2 * huge - 4096 * 9, 5 * huge, 3 * huge + 4096};
+    enum { N = sizeof(sizes) / sizeof(sizes[0]) };
+    uint8_t *p[N];
+    struct mem *m;
+    REQUIRE(mem_create(&m) == 0);
+    bool has_huge = mem_slack(m, huge - 4096) == 4096;
+    printf("    huge pages: %s\n", has_huge ? "yes" : "no");
+    uint64_t slack = 0, held = 0;
+    for (int i = 0; i < N; i++) {
+        size_t whole = (sizes[i] + page - 1) / page * page;
+        p[i] = mem_alloc(m, MEM_SLAB, sizes[i]);
+        REQUIRE(p[i]);
+        uint64_t lost = mem_slack(m, sizes[i]);
+        CHECK(lost <= huge / 16 && (lost == 0 || (whole + lost) % huge == 0));
+        if (has_huge && whole + lost >= huge) CHECK_EQU((uintptr_t)p[i] % huge, 0);
+        slack += lost;
+        held += whole;
+        CHECK_EQU(mem_bytes(m, MEM_SLAB), held);
+        CHECK_EQU(mem_bytes(m, MEM_SLACK), slack);
+        CHECK(p[i][0] == 0 && p[i][sizes[i] - 1] == 0);
+        memset(p[i], i + 1, sizes[i]);
+    }
+    CHECK_EQU(mem_slack(m, least - 4096), 0);
+    CHECK_EQU(mem_slack(m, huge), 0);
+    CHECK_EQU(mem_slack(m, UINT64_MAX), 0);
+    for (int i = 0; i < N; i++) CHECK(p[i][0] == i + 1 && p[i][sizes[i] - 1] == i + 1);
+    for (int i = 0; i < N; i++) mem_free(m, MEM_SLAB, p[i], sizes[i]);
+    CHECK_EQU(mem_bytes(m, MEM_SLAB) + mem_bytes(m, MEM_SLACK), 0);
+    /* Other kinds may be touched here and there only: they keep to small pages. */
+    uint8_t *kv = mem_alloc(m, MEM_KV, huge - 4096);
+    CHECK(kv && mem_bytes(m, MEM_KV) <= huge && mem_bytes(m, MEM_SLACK) == 0);
+    mem_free(m, MEM_KV, kv, huge - 4096);
+    mem_destroy(m);
+}
+
 static void mem_fails_on_request(void) {
     struct mem *m;
     REQUIRE(mem_create(&m) == 0);
@@ -82,6 +124,7 @@ static const struct t_case cases[] = {
     {"err_cuts_long_messages", err_cuts_long_messages},
     {"bytes_reads_little_endian_and_sticks", bytes_reads_little_endian_and_sticks},
     {"mem_counts_and_returns", mem_counts_and_returns},
+    {"mem_slabs_in_huge_pages", mem_slabs_in_huge_pages},
     {"mem_fails_on_request", mem_fails_on_request},
 };
 
