@@ -58,7 +58,7 @@ GRACE_S = 0.3
 
 def settings(**paging):
     return {"serve": {"ctx": 512, "slots": 1, "threads": A.threads, "prompt_chunk": 16},
-            "precision": {"ladder": A.ladder}, "paging": dict({"enabled": "on"}, **paging),
+            "precision": {"ladder": A.ladder}, "kv": {"prefix_limit": "0B"}, "paging": dict({"enabled": "on"}, **paging),
             "memory": {"hold": "10ms", "step": "0ms", "margin": "0B", "reserve": "16MiB"}}
 
 
@@ -89,7 +89,7 @@ def statm_rss(pid):
 
 
 def held(status):
-    return status["resident_bytes"] + status["kv_bytes"] + status["scratch_bytes"]
+    return sum(status[k] for k in ("resident_bytes", "kv_bytes", "scratch_bytes", "slack_bytes"))
 
 
 def own_bytes(d):

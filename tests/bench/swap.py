@@ -1,11 +1,13 @@
 """What a swap costs: how long until the memory is back, and the longest gap between tokens.
 
-    python3 tests/bench/swap.py --pack PACK.ebb [--build DIR] [--reps N] [--threads N] [--json]
+    python3 tests/bench/swap.py --pack PACK.ebb [--share S] [--build DIR] [--reps N] [--threads N]
+                                [--json]
 
 Starts an ebbd of its own on the pack, and in each repetition lets a greedy stream of 400 tokens
-run, lowers the limit until every low plane has gone, and takes the limit back. Prints, over all
-repetitions: milliseconds from the limit's request until RSS is down by 99 % of the low planes'
-bytes; the longest gap between two tokens, against the median, of the swapped streams and of as
+run, lowers the limit until every low plane has gone, or with --share as many bytes as a share of
+theirs, and takes the limit back. Of a pack with a third form the former is all there is: every
+layer comes down to it, and is streamed until it is there. Prints, over all repetitions:
+milliseconds from the limit's request until RSS is down by 99 % of these bytes; the longest gap between two tokens, against the median, of the swapped streams and of as
 many undisturbed ones run in turns with them; and checks that each stream is whole.
 """
 import argparse
@@ -20,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ARGS = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 ARGS.add_argument("--pack", required=True)
 ARGS.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
+ARGS.add_argument("--share", type=float, default=1, help="of the low planes' bytes, 0 to 1")
 ARGS.add_argument("--reps", type=int, default=20)
 ARGS.add_argument("--threads", type=int, default=0, help="0: one for each CPU")
 ARGS.add_argument("--json", action="store_true", help="the last line is JSON")
@@ -34,7 +37,7 @@ from harness import Failed  # noqa: E402
 MIB = 1 << 20
 TOKENS = 400
 PROMPT = "The history of the lighthouse begins"
-SETTINGS = {"serve": {"ctx": 1024, "threads": A.threads},
+SETTINGS = {"serve": {"ctx": 1024, "threads": A.threads}, "kv": {"prefix_limit": "0B"},
             "memory": {"hold": "200ms", "step": "0ms", "margin": "1MiB", "reserve": "16MiB"}}
 
 
@@ -44,6 +47,10 @@ class Fall(threading.Thread):
     def __init__(self, d, low_bytes):
         super().__init__()
         self.d, self.low_bytes = d, low_bytes
+        status = d.status()
+        held = sum(status[k] for k in ("resident_bytes", "kv_bytes", "scratch_bytes",
+                                       "slack_bytes"))
+        self.limit = MIB if A.share >= 1 else held - int(low_bytes)
         self.answer_ms = self.fall_ms = None
         self.fell_at = None
 
@@ -68,7 +75,7 @@ class Fall(threading.Thread):
         limiter.join()
 
     def ask(self, start):
-        self.d.limit(MIB)
+        self.d.limit(self.limit)
         self.answer_ms = (time.monotonic() - start) * 1e3
 
 
@@ -97,7 +104,7 @@ def quantile(values, q):
 
 def main():
     with ebbd.Daemon(os.path.abspath(A.pack), SETTINGS) as d:
-        low_bytes = d.low_bytes()
+        low_bytes = int(d.low_bytes() * A.share)
         reference = d.stream(PROMPT, max_tokens=TOKENS).run().text
         falls, ratios, calm_ratios, longest, medians = [], [], [], [], []
         for i in range(A.reps):
@@ -128,7 +135,7 @@ def main():
                   "gap_ratio": {"median": statistics.median(ratios), "max": max(ratios)},
                   "calm_ratio": {"median": statistics.median(calm_ratios),
                                  "max": max(calm_ratios)}}
-    print("low planes %.1f MiB, %d repetitions" % (low_bytes / MIB, A.reps))
+    print("%.1f MiB go, %d repetitions" % (low_bytes / MIB, A.reps))
     print("limit to memory returned: median %.0f ms, p99 %.0f ms, max %.0f ms" % (
         result["fall_ms"]["median"], result["fall_ms"]["p99"], result["fall_ms"]["max"]))
     print("longest gap between tokens: median %.1fx, worst %.1fx the median gap (%.2f ms); "
