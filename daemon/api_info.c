@@ -159,8 +159,8 @@ void api_info_status(struct server *s, struct conn *c) {
     put_bytes(&b, s->swap.out.budget_bytes);
     buf_printf(&b,
                ",\"resident_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64 ",\"kv_kept_bytes\":%" PRIu64
-               ",\"scratch_bytes\":%" PRIu64 ",\"slack_bytes\":%" PRIu64
-               ",\"rss_bytes\":%" PRIu64 ",",
+               ",\"scratch_bytes\":%" PRIu64 ",\"slack_bytes\":%" PRIu64 ",\"rss_bytes\":%" PRIu64
+               ",",
                weight_bytes(s), mem_bytes(m->mem, MEM_KV), prefix_bytes(m->prefix),
                mem_bytes(m->mem, MEM_SCRATCH), m->slack_bytes, rss_bytes());
     put_units(&b, s);

@@ -14,22 +14,16 @@ def ebb(a, *args):
     return json.loads(out)
 
 
-def places(a):
-    """Positions to judge and what to call them: everything high; where the ladder lowers the head
-    last, as this one does, the same with the head full, as llama.cpp keeps it; everything full."""
-    steps = list(ebb(a, "inspect", a.pack, "--json")["ladders"].values())[0]
-    n = len(steps)
-    found = [(n, "ebb `high`")]
-    if n > 1 and steps[-1]["unit"] == "head" and steps[-1]["from"] == "full":
-        found.append((n - 1, "ebb `high`, its head `full`"))
-    return found + [(0, "ebb `full`")]
+def rungs(a):
+    """What of ebb is judged: every unit at a rung, of swsc and head `high` if the pack has it."""
+    has_swsc = any("swsc" in u["rungs"] for u in ebb(a, "inspect", a.pack, "--json")["units"])
+    return ["full", "high"] + ["swsc"] * has_swsc
 
 
-def judge(a, where, *args):
+def judge(a, names, *args):
     d = ebb(a, "eval", a.pack, "--json", "--source", a.source, "--threads", a.threads,
-            "--position", ",".join(str(p) for p, _ in where), *args,
-            *[word for f in a.others for word in ("--compare", f)])
-    names = [name for _, name in where]
+            "--rung", ",".join(names), *args, *[w for f in a.others for w in ("--compare", f)])
+    names = ["ebb `%s`" % name for name in names]
     names += ["llama.cpp " + os.path.splitext(os.path.basename(f))[0] for f in a.others]
     return d, dict(zip(names, d["positions"] + d["compare"]))
 
@@ -62,9 +56,9 @@ def main():
     p.add_argument("others", nargs="*")
     a = p.parse_args()
 
-    where = places(a)
-    text, on_text = judge(a, where, "--text", a.text, "--windows", a.windows)
-    own, on_own = judge(a, where, "--self-text", str(SEED), "--windows", a.self_windows)
+    names = rungs(a)
+    text, on_text = judge(a, names, "--text", a.text, "--windows", a.windows)
+    own, on_own = judge(a, names, "--self-text", str(SEED), "--windows", a.self_windows)
     table(on_text, on_own)
     print()
     print("%s: source's perplexity %.2f on %d windows of %s, %.3f on %d windows of its own." % (
