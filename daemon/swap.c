@@ -303,12 +303,13 @@ void swap_step(struct server *s) {
     /* After a step up the governor may allow the next at once (an operator raised the limit). */
     while (again) {
         uint64_t now = server_now_us();
+        /* Caches of ended requests are as good as free memory: they go when it is needed. */
+        uint64_t available = w->reading.mem_available_bytes + prefix_bytes(s->model.prefix);
         struct gov_input in = {
             /* The governor adds what is held and what is available. KV that is wanted is not held
-             * yet, so it is taken off here; and a reading counts once, before the bytes change. */
-            .mem_available_bytes = w->reading.mem_available_bytes - w->wanted_bytes,
-            .has_mem = is_fresh && w->reading.has_mem &&
-                       w->reading.mem_available_bytes >= w->wanted_bytes,
+             * yet, so it is taken off here; a reading counts once, before the bytes change. */
+            .mem_available_bytes = available - w->wanted_bytes,
+            .has_mem = is_fresh && w->reading.has_mem && available >= w->wanted_bytes,
             .operator_limit_bytes = w->operator_limit_bytes,
             .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model),
             .other_bytes = other_bytes(s) + w->wanted_bytes,

@@ -484,6 +484,15 @@ def kept_caches_give_way_first():
         check_eq(d.status()["position"], 0, "no unit had to go")
         # A limit that a request's own cache does not fit beside everything: units go, not answers.
         check_eq(d.chat("hello", max_tokens=N).status, 200)
+    # The same where it is the system that is short of memory. What is read is a file that does not
+    # follow what the daemon gives back, so only the first reading counts.
+    with ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"interval": "3s"}}) as d:
+        turns(d)
+        kept = d.status()["kv_kept_bytes"]
+        check(kept > 4096, "caches are kept")
+        d.set_available((16 << 20) - 4096)
+        wait_until(lambda: d.status()["kv_bytes"] == 0, 10, "the caches to go")
+        check_eq(d.status()["position"], 0, "no unit had to go")
 
 
 @test
