@@ -64,14 +64,14 @@ static const char help_build[] =
 "  --calib TEXT,self  half of the windows of each, in either order: the best choice for a model\n"
 "                     that meets more than one kind of text\n"
 "  --no-swsc          leave out the third form, about 3 bits a weight, that layers take below their\n"
-"                     high plane. It takes about a third of the time\n"
+"                     high plane. It takes about half of the time\n"
 "  --no-gate          do not compare forms for it first (a minute or so for a model of 135M weights;\n"
 "                     inspect --gate shows the result), take the default one\n"
 "  --form NAME        likewise, but take this one for all matrices, by its name in inspect --gate\n"
 "                     (channels-4+pair is SWSC as published, basis-4 is Basis Sharing)\n"
 "  --fast             about a tenth of the time: clip search only, on 16 windows of 128 tokens; no\n"
 "                     error feedback, so the 4-bit reading is coarser, and units scored on 4 of\n"
-"                     these windows instead of 16 of 256 tokens; and no third form. The pack says\n"
+"                     these windows instead of 8 of 256 tokens; and no third form. The pack says\n"
 "                     so\n"
 "  --resume           go on where a build of the same pack was when it was killed or the power\n"
 "                     failed; the pack is the same to the byte. It must have the same source, text\n"
@@ -86,7 +86,7 @@ static const char help_build[] =
 "inputs, beside the hidden states of all windows: 4 bytes x tokens x the model's width. Last, each\n"
 "unit is lowered alone to see what the model's words lose by it (inspect --importance). Own samples\n"
 "use up to 1.5 GiB for a larger model, which makes them faster. A model of 135M parameters takes\n"
-"about 350 MB with a text.\n"
+"about 430 MB with a text.\n"
 "\n";
 
 static const char help_inspect[] =
