@@ -17,6 +17,26 @@ KERN_INLINE __m128i load16b(const void *p) {
     return _mm_loadu_si128((const __m128i *)p);
 }
 
+/* The codes of a later tile, and its scales. Decoding waits for memory, and out-of-order execution
+ * alone does not look far enough ahead: with this it reads 1.15 times as fast on one thread (Zen 4;
+ * 1 and 2 KiB ahead gave less, 8 KiB no more, the second-level cache alone nothing). With more than
+ * a few tokens a tile's arithmetic takes longer than its lines. Beyond the end of a matrix it asks
+ * in vain, and an address is never looked at. */
+enum { AHEAD_TILES = 32, ASK_MAX_TOKENS = 4 };
+
+KERN_INLINE void ask_line(const uint8_t *p, size_t ahead_bytes) {
+    _mm_prefetch((const char *)((uintptr_t)p + ahead_bytes), _MM_HINT_T0);
+}
+
+KERN_INLINE void ask_codes(const uint8_t *codes) {
+    ask_line(codes, AHEAD_TILES * PLANE_TILE_BYTES);
+    ask_line(codes, AHEAD_TILES * PLANE_TILE_BYTES + 64);
+}
+
+KERN_INLINE void ask_scales(const uint8_t *group) {
+    ask_line(group, AHEAD_TILES * PLANE_SCALE_BYTES);
+}
+
 /* Four activations, one quad's worth, for all 8 rows. */
 KERN_INLINE __m256i act_quad(const int8_t *q) {
     int32_t v;
