@@ -1,15 +1,10 @@
-/* Parser and reader of /proc/meminfo. The file is opened for every reading: in a test or a
- * demonstration it may be replaced, and the cost is that of a few system calls. */
 #include "daemon/sense_meminfo.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/err.h"
+#include "daemon/sense_text.h"
 
 /* The real file has 1.5 KiB and the line is its third. */
 enum { MAX_TEXT = 8192 };
@@ -53,24 +48,10 @@ int sense_meminfo_parse(const char *text, size_t n, uint64_t *ret_bytes, struct 
 }
 
 int sense_meminfo_read(const char *root, uint64_t *ret_bytes, struct err *e) {
-    char path[PATH_MAX];
-    int len = snprintf(path, sizeof(path), "%s/proc/meminfo", strcmp(root, "/") == 0 ? "" : root);
-    if (len < 0 || (size_t)len >= sizeof(path))
-        return err_set(e, -ENAMETOOLONG, "the path of proc/meminfo is too long");
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) return err_sys(e, -errno, "%s", path);
-
-    char text[MAX_TEXT];
-    size_t n = 0;
-    int r = 0;
-    while (n < sizeof(text)) {
-        ssize_t got = read(fd, text + n, sizeof(text) - n);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) r = err_sys(e, -errno, "%s", path);
-        if (got <= 0) break;
-        n += (size_t)got;
-    }
-    close(fd);
+    char path[SENSE_MAX_PATH], text[MAX_TEXT];
+    size_t n;
+    int r = sense_text_path(path, e, root, "/proc/meminfo");
+    if (r == 0) r = sense_text_read(path, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_meminfo_parse(text, n, ret_bytes, e);
     if (r < 0) err_prefix(e, "%s", path);
