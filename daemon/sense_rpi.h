@@ -1,0 +1,37 @@
+/* Raspberry Pi: what its firmware says about voltage and throttling, which no other file shows.
+ * Under-voltage is a bad power supply or cable, not heat. */
+#ifndef EBB_DAEMON_SENSE_RPI_H
+#define EBB_DAEMON_SENSE_RPI_H
+
+#include "daemon/sense_text.h"
+
+struct err;
+
+/* As in the firmware's documentation; the same 16 bits higher: at some time since boot. */
+enum {
+    SENSE_RPI_UNDER_VOLTAGE = 1 << 0,
+    SENSE_RPI_CAPPED = 1 << 1,
+    SENSE_RPI_THROTTLED = 1 << 2,
+    SENSE_RPI_SOFT_LIMIT = 1 << 3,
+    SENSE_RPI_NOW = 0xf,
+    SENSE_RPI_SINCE_BOOT = 0xf << 16,
+};
+
+/* Where the files were found, as they lie elsewhere on each board. Zero it to start. */
+struct sense_rpi {
+    char throttled[SENSE_MAX_PATH]; /* "" = not found yet */
+    char alarm[SENSE_MAX_PATH];
+    uint32_t n_reads_until_search;
+};
+
+/* Hexadecimal with or without 0x, and a newline. Pure. 0 or -EBADMSG. */
+int sense_rpi_parse(const char *text, size_t n, uint32_t *ret_bits, struct err *e) MUST_CHECK;
+
+/* Reads get_throttled below <root>/sys/devices/platform, or else the alarm of hwmon rpi_volt, which
+ * knows of under-voltage alone; *ret_mask has the bits that the answer can hold. Looks for the
+ * files again every 30th time. 0, -ENODATA (neither exists), -EBADMSG or the system's errors.
+ * Blocks for as long as the firmware does. */
+int sense_rpi_read(struct sense_rpi *at, const char *root, uint32_t *ret_bits, uint32_t *ret_mask,
+                   struct err *e) MUST_CHECK;
+
+#endif
