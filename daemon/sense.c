@@ -1,13 +1,267 @@
-/* Gathers the sources into one reading. What to make of it is the governor's business. */
+/* Gathers the sources into one reading. What to make of it is the governor's business; here is only
+ * said which values can be believed. */
 #include "daemon/sense.h"
 
-#include "daemon/sense_meminfo.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
-void sense_read(const char *root, struct sense_reading *ret) {
-    *ret = (struct sense_reading){0};
-    ret->has_mem = sense_meminfo_read(root, &ret->mem_available_bytes, &ret->mem_err) == 0;
+#include "daemon/sense_cgroup.h"
+#include "daemon/sense_meminfo.h"
+#include "daemon/sense_psi.h"
+#include "daemon/sense_slow.h"
+#include "daemon/sense_text.h"
+#include "daemon/sense_vmstat.h"
+
+/* A total as it was last read. */
+struct total {
+    bool has;
+    uint64_t last;
+};
+
+struct sense {
+    char root[SENSE_MAX_PATH];
+    bool owns_pressure;
+    struct sense_slow *slow;
+    struct sense_slow_result newest; /* taken from `slow`; kept here for its size */
+    uint64_t first_read_us;          /* 0 = sense_read() has not been called */
+
+    bool has_place; /* at the last reading */
+    struct sense_cgroup_place place;
+    enum sense_stall stall_source;
+    struct total stall_some, stall_full;
+    struct total high_events, oom_events;
+    struct total refaults, alloc_stalls, swap_outs, own_major_faults;
+};
+
+int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) {
+    struct sense *s = calloc(1, sizeof(*s));
+    if (!s) return err_set(e, -ENOMEM, "no memory to start");
+    const struct sense_slow_opts so = {
+        .root = o->root,
+        .zones = o->zones ? o->zones : "auto",
+        .interval_us = o->slow_us ? o->slow_us : 1000000,
+    };
+    /* Also checks that the root fits. */
+    int r = sense_slow_create(&so, &s->slow, e);
+    if (r < 0) {
+        free(s);
+        return r;
+    }
+    strcpy(s->root, o->root);
+    s->owns_pressure = o->owns_pressure;
+    *ret = s;
+    return 0;
 }
 
-bool sense_changed(const struct sense_reading *before, const struct sense_reading *now) {
-    return before->has_mem != now->has_mem;
+bool sense_destroy(struct sense *s) {
+    if (!s) return true;
+    bool has_ended = sense_slow_destroy(s->slow);
+    free(s);
+    return has_ended;
+}
+
+bool sense_wait(struct sense *s, uint64_t timeout_us) {
+    return sense_slow_wait(s->slow, timeout_us);
+}
+
+void sense_set_owns_pressure(struct sense *s, bool owns) {
+    s->owns_pressure = owns;
+}
+
+/* ---- totals ---- */
+
+/* False if the value went back, or there is a reason to distrust it: then it is only remembered. */
+static bool goes_on(struct total *t, uint64_t v) {
+    bool ok = !t->has || v >= t->last;
+    *t = (struct total){.has = true, .last = v};
+    return ok;
+}
+
+static int went_back(struct err *e, const char *what) {
+    return err_set(e, -EBADMSG, "%s went back; counting begins anew", what);
+}
+
+/* ---- memory ---- */
+
+static void read_cgroup(struct sense *s, bool has_moved, struct sense_reading *r) {
+    struct sense_cgroup c;
+    if (sense_cgroup_read(s->root, &s->place, &c, &r->cgroup_err) < 0) return;
+    r->has_cgroup = true;
+    r->cgroup_left_bytes = c.left_bytes;
+    if (!c.has_events) return;
+    uint64_t ooms;
+    if (__builtin_add_overflow(c.events.oom, c.events.oom_kill, &ooms)) ooms = UINT64_MAX;
+    bool ok = goes_on(&s->high_events, c.events.high);
+    ok = goes_on(&s->oom_events, ooms) && ok;
+    if (has_moved) {
+        err_set(&r->cgroup_err, -EBADMSG, "we were moved to cgroup %s; counting begins anew",
+                s->place.path);
+    } else if (!ok) {
+        went_back(&r->cgroup_err, "a total of memory.events");
+    } else {
+        r->has_cgroup_events = true;
+        r->cgroup_high_events = c.events.high;
+        r->cgroup_oom_events = ooms;
+    }
+}
+
+/* The best source that can be read now. */
+static enum sense_stall read_psi(const struct sense *s, struct sense_psi *ret, struct err *e) {
+    char path[SENSE_MAX_PATH];
+    if (s->has_place && !s->owns_pressure &&
+        sense_cgroup_file(s->root, &s->place, "memory.pressure", path, e) == 0 &&
+        sense_psi_read(path, ret, e) == 0)
+        return SENSE_STALL_CGROUP;
+    if (sense_text_path(path, e, s->root, "/proc/pressure/memory") == 0 &&
+        sense_psi_read(path, ret, e) == 0)
+        return SENSE_STALL_SYSTEM;
+    return SENSE_STALL_NONE;
+}
+
+static void read_stall(struct sense *s, bool has_moved, struct sense_reading *r) {
+    struct sense_psi p;
+    struct err e = {0};
+    enum sense_stall source = read_psi(s, &p, &e);
+    if (source == SENSE_STALL_NONE) {
+        r->stall_err = e;
+        return;
+    }
+    if (source != s->stall_source) {
+        s->stall_source = source;
+        s->stall_some = s->stall_full = (struct total){0};
+    }
+    bool ok = goes_on(&s->stall_some, p.some_us);
+    ok = goes_on(&s->stall_full, p.full_us) && ok;
+    if (has_moved && source == SENSE_STALL_CGROUP) {
+        err_set(&r->stall_err, -EBADMSG, "we were moved to cgroup %s; counting begins anew",
+                s->place.path);
+    } else if (!ok) {
+        went_back(&r->stall_err, "a total of memory pressure");
+    } else {
+        r->has_stall = true;
+        r->stall_source = source;
+        r->stall_some_us = p.some_us;
+        r->stall_full_us = p.full_us;
+    }
+}
+
+static void read_refaults(struct sense *s, struct sense_reading *r) {
+    struct sense_vmstat v;
+    uint64_t own;
+    struct err own_err = {0};
+    if (sense_vmstat_read(s->root, &v, &r->refault_err) == 0) {
+        bool ok = goes_on(&s->refaults, v.refaults);
+        ok = goes_on(&s->alloc_stalls, v.alloc_stalls) && ok;
+        ok = goes_on(&s->swap_outs, v.swap_outs) && ok;
+        if (ok) {
+            r->has_refaults = true;
+            r->refaults = v.refaults;
+            r->alloc_stalls = v.alloc_stalls;
+            r->swap_outs = v.swap_outs;
+        } else {
+            went_back(&r->refault_err, "a total of proc/vmstat");
+        }
+    }
+    if (sense_vmstat_read_self(s->root, &own, &own_err) == 0) {
+        if (goes_on(&s->own_major_faults, own)) {
+            r->has_own_major_faults = true;
+            r->own_major_faults = own;
+        } else {
+            went_back(&own_err, "the major faults of proc/self/stat");
+        }
+    }
+    if (r->refault_err.code == 0) r->refault_err = own_err;
+}
+
+static void read_memory(struct sense *s, struct sense_reading *r) {
+    r->has_mem = sense_meminfo_read(s->root, &r->mem_available_bytes, &r->mem_err) == 0;
+
+    struct sense_cgroup_place place;
+    bool has_moved = false;
+    if (sense_cgroup_find(s->root, &place, &r->cgroup_err) == 0) {
+        has_moved = s->has_place && (place.is_hybrid != s->place.is_hybrid ||
+                                     strcmp(place.path, s->place.path) != 0);
+        s->has_place = true;
+        s->place = place;
+        read_cgroup(s, has_moved, r);
+    } else {
+        s->has_place = false;
+        s->high_events = s->oom_events = (struct total){0};
+    }
+    read_stall(s, has_moved, r);
+    read_refaults(s, r);
+}
+
+/* ---- what the thread found ---- */
+
+/* Why there is no fresh result: one that is too old, or none yet. */
+static int check_age(const struct sense *s, bool has_result, uint64_t now_us, struct err *e) {
+    uint64_t since_us = has_result ? s->newest.ended_us : s->first_read_us;
+    uint64_t age_us = now_us > since_us ? now_us - since_us : 0;
+    if (age_us > SENSE_STALE_US)
+        return err_set(e, -ETIMEDOUT, "no answer from /sys for %" PRIu64 " s", age_us / 1000000);
+    return has_result ? 0 : err_set(e, -EINPROGRESS, "no answer from /sys yet");
+}
+
+static void put_heat(const struct sense_slow_result *n, struct sense_reading *r) {
+    uint32_t n_wanted = 0;
+    const struct sense_zone *bad = NULL;
+    if (!n->has_thermal) {
+        r->heat_err = n->thermal_err;
+        return;
+    }
+    r->heat_us = n->begun_us;
+    r->n_zones = n->thermal.n_zones;
+    r->n_zones_left_out = n->thermal.n_left_out;
+    r->has_cooling = n->thermal.has_cooling;
+    r->is_cooling = n->thermal.is_cooling;
+    for (uint32_t i = 0; i < r->n_zones; i++) {
+        const struct sense_zone *z = &n->thermal.zones[i];
+        r->zones[i] = *z;
+        if (!z->is_wanted) continue;
+        n_wanted++;
+        if (z->has_temp)
+            r->has_heat = true;
+        else if (!bad)
+            bad = z;
+    }
+    if (r->has_heat) return;
+    if (bad)
+        err_set(&r->heat_err, -EIO,
+                "none of %u thermal zones has a temperature; thermal_zone%u (%s) says '%s'",
+                n_wanted, bad->number, bad->type, strerror(-bad->temp_code));
+    else
+        err_set(&r->heat_err, -EIO, "none of %u thermal zones has a type that is wanted",
+                r->n_zones);
+}
+
+static void read_slow(struct sense *s, uint64_t now_us, struct sense_reading *r) {
+    struct sense_slow_result *n = &s->newest;
+    bool has_result = sense_slow_take(s->slow, n);
+    struct err e = {0};
+    if (check_age(s, has_result, now_us, &e) < 0) {
+        r->heat_err = r->clock_err = r->throttle_err = e;
+        return;
+    }
+    put_heat(n, r);
+    r->has_clock = n->has_cpufreq;
+    r->clock_err = n->cpufreq_err;
+    if (n->has_cpufreq) {
+        r->clock_permille = n->cpufreq.least_permille;
+        r->n_clocks = n->cpufreq.n_clocks;
+        for (uint32_t i = 0; i < r->n_clocks; i++) r->clocks[i] = n->cpufreq.clocks[i];
+    }
+    r->has_throttle = n->has_throttle;
+    r->throttle_bits = n->throttle_bits;
+    r->throttle_mask = n->throttle_mask;
+    r->throttle_err = n->throttle_err;
+}
+
+void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret) {
+    *ret = (struct sense_reading){0};
+    if (s->first_read_us == 0) s->first_read_us = now_us;
+    read_memory(s, ret);
+    read_slow(s, now_us, ret);
 }

@@ -397,6 +397,11 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
     fsm_init(&s->fsm, &server_table, SERVER_LOADING);
 
     int r = open_sockets(s, ret_fail, e);
+    if (r == 0) {
+        const struct sense_opts so = {.root = s->config.sense_root};
+        *ret_fail = SERVER_FAIL_MEMORY;
+        r = sense_create(&so, &s->swap.sense, e);
+    }
     if (r == 0) r = load_open(s, o->cpu, ret_fail, e);
     bool has_loop = r == 0;
     if (r == 0) {
@@ -413,6 +418,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
          * and the kernel takes them back. */
         if (has_loop) return r;
         load_close(s);
+        sense_destroy(s->swap.sense);
         free(s);
         return r;
     }
@@ -443,6 +449,7 @@ bool server_destroy(struct server *s) {
     int r = uv_loop_close(&s->loop);
     ASSERT(r == 0);
     load_close(s);
+    sense_destroy(s->swap.sense); /* a thread that hangs in a driver ends with the process */
     free(s);
     return true;
 }

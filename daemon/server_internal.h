@@ -103,6 +103,7 @@ struct server_swap {
     struct pager *pager;
     struct gov_state gov;
     struct gov_output out;
+    struct sense *sense;
     struct sense_reading reading;
     bool has_reading;
     bool is_fresh; /* no decision has been made on it yet */

@@ -76,8 +76,8 @@ uint32_t swap_position(const struct server *s) {
 
 void swap_sense(struct server *s) {
     struct sense_reading now;
-    sense_read(s->config.sense_root, &now);
-    if (s->swap.has_reading ? sense_changed(&s->swap.reading, &now) : !now.has_mem) {
+    sense_read(s->swap.sense, server_now_us(), &now);
+    if (s->swap.has_reading ? s->swap.reading.has_mem != now.has_mem : !now.has_mem) {
         if (now.has_mem)
             log_event(s->log, LOG_INFO, "MemAvailable is known again: %" PRIu64 " MiB",
                       now.mem_available_bytes >> 20);

@@ -1,0 +1,50 @@
+/* What is read from /sys, on a thread of its own: drivers may take long, and one may never answer.
+ * The thread publishes a whole result; whoever asks gets a copy of the newest one and its age. */
+#ifndef EBB_DAEMON_SENSE_SLOW_H
+#define EBB_DAEMON_SENSE_SLOW_H
+
+#include "core/err.h"
+#include "daemon/sense_cpufreq.h"
+#include "daemon/sense_thermal.h"
+
+struct sense_slow_result {
+    uint64_t begun_us; /* CLOCK_MONOTONIC; written by the thread, as is the next one */
+    uint64_t ended_us;
+    bool has_thermal; /* could be read; else thermal_err, and so on */
+    struct sense_thermal thermal;
+    struct err thermal_err;
+    bool has_cpufreq;
+    struct sense_cpufreq cpufreq;
+    struct err cpufreq_err;
+    bool has_throttle;
+    uint32_t throttle_bits, throttle_mask;
+    struct err throttle_err;
+};
+
+/* Fills a zeroed result. May block. */
+typedef void (*sense_slow_fn)(void *ud, struct sense_slow_result *ret);
+
+struct sense_slow_opts {
+    const char *root;     /* copied */
+    const char *zones;    /* copied */
+    uint64_t interval_us; /* from the end of a reading to the next */
+    sense_slow_fn read;   /* NULL = the three sensors; another one is for tests */
+    void *ud;             /* of `read`; must outlive the thread */
+};
+
+struct sense_slow;
+
+/* 0, -ENAMETOOLONG, -ENOMEM or -EAGAIN (no thread). */
+int sense_slow_create(const struct sense_slow_opts *o, struct sense_slow **ret,
+                      struct err *e) MUST_CHECK;
+/* Accepts NULL. False if the thread does not end within a fifth of a second: it is left behind, and
+ * frees what it uses should it ever end. */
+bool sense_slow_destroy(struct sense_slow *s);
+
+/* Copies the newest result. False, and *ret untouched, before the first one. Never waits for a
+ * reading. Any thread. */
+bool sense_slow_take(struct sense_slow *s, struct sense_slow_result *ret);
+/* Waits for the first result, at most so long. False if none came. */
+bool sense_slow_wait(struct sense_slow *s, uint64_t timeout_us);
+
+#endif
