@@ -139,6 +139,8 @@ static int serve(const struct config *c, const struct options *o) {
         .log = &log,
         .notify = &notify,
         .watchdog_us = watchdog_us(),
+        .pressure_watch = getenv("MEMORY_PRESSURE_WATCH"),
+        .pressure_write = getenv("MEMORY_PRESSURE_WRITE"),
     };
     log_event(&log, LOG_INFO, "ebbd " EBB_VERSION " starts with %s", c->model_path);
     if (server_create(&so, &s, &why, &e) < 0) {

@@ -27,6 +27,7 @@
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/server_internal.h"
+#include "daemon/watch.h"
 
 enum {
     BACKLOG = 512,
@@ -119,6 +120,8 @@ static void stop(struct server *s) {
     jobs_stop(s->jobs);
     paging_stop(s);
     swap_stop(s);
+    watch_close(s->swap.watch);
+    s->swap.watch = NULL;
     s->stop_until_us = server_now_us() + STOP_US;
     server_check_ended(s);
 }
@@ -382,6 +385,36 @@ static int make_loop(struct server *s, struct err *e) {
     return r < 0 ? err_set(e, r, "cannot set up the event loop: %s", uv_strerror(r)) : 0;
 }
 
+/* Pressure is felt now: what the files say is looked at at once, and not at the next tick. */
+static void on_pressure(void *ud) {
+    struct server *s = ud;
+    log_event(s->log, LOG_DEBUG, "the service manager tells of memory pressure");
+    if (server_state(s) != SERVER_READY && server_state(s) != SERVER_DRAINING) return;
+    swap_sense(s);
+    swap_step(s);
+}
+
+static void on_pressure_gone(void *ud, const struct err *why) {
+    struct server *s = ud;
+    log_event(s->log, LOG_WARN, "MEMORY_PRESSURE_WATCH: %s; pressure is read, not told", why->msg);
+    sense_set_owns_pressure(s->swap.sense, false);
+}
+
+static void start_watch(struct server *s, const struct server_opts *o) {
+    struct err e = {0};
+    const struct watch_opts wo = {
+        .loop = &s->loop,
+        .path = o->pressure_watch,
+        .write = o->pressure_write,
+        .on_pressure = on_pressure,
+        .on_gone = on_pressure_gone,
+        .ud = s,
+    };
+    if (watch_open(&wo, &s->swap.watch, &e) < 0)
+        log_event(s->log, LOG_WARN, "MEMORY_PRESSURE_WATCH: %s; pressure is read, not told", e.msg);
+    sense_set_owns_pressure(s->swap.sense, watch_owns_file(s->swap.watch));
+}
+
 int server_create(const struct server_opts *o, struct server **ret, enum server_fail *ret_fail,
                   struct err *e) {
     struct server *s = calloc(1, sizeof(*s));
@@ -422,6 +455,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
         free(s);
         return r;
     }
+    start_watch(s, o);
     *ret_fail = SERVER_FAIL_NONE;
     *ret = s;
     return 0;

@@ -20,6 +20,8 @@ struct server_opts {
     struct log *log;             /* borrowed */
     struct notify *notify;       /* borrowed */
     uint64_t watchdog_us;        /* the service manager's, 0 = none */
+    const char *pressure_watch;  /* MEMORY_PRESSURE_WATCH and _WRITE, or NULL; borrowed until */
+    const char *pressure_write;  /* server_create() returns */
 };
 
 /* What went wrong at the start, by the exit status it leads to. */

@@ -37,6 +37,7 @@ struct pool;
 struct reader;
 struct slab;
 struct store;
+struct watch;
 
 enum server_state { SERVER_LOADING, SERVER_READY, SERVER_DRAINING, SERVER_STOPPING };
 
@@ -104,6 +105,7 @@ struct server_swap {
     struct gov_state gov;
     struct gov_output out;
     struct sense *sense;
+    struct watch *watch; /* NULL: nothing tells us of pressure */
     struct sense_reading reading;
     bool has_reading;
     bool is_fresh; /* no decision has been made on it yet */

@@ -158,7 +158,8 @@ def pack_extents(pack):
 class Daemon:
     """settings: {"serve": {"slots": 1}, ...}, laid over settings good for tests."""
 
-    def __init__(self, pack, settings=None, start=True, folder=None):
+    def __init__(self, pack, settings=None, start=True, folder=None, env=None):
+        self.env = env
         self.dir = folder or tempfile.mkdtemp(dir=TMP)
         self.pack = pack
         self.socket = os.path.join(self.dir, "ebb.sock")
@@ -166,8 +167,9 @@ class Daemon:
         self.config = os.path.join(self.dir, "ebb.yaml")
         self.log_path = os.path.join(self.dir, "log")
         self.root = os.path.join(self.dir, "root")
-        os.makedirs(os.path.join(self.root, "proc"), exist_ok=True)
         self.set_available(PLENTY)
+        self.set_vmstat()
+        self.set_pressure(0, 0)
         self.settings = {
             "model": {"path": pack},
             "socket": {"path": self.socket, "admin_path": self.admin},
@@ -194,7 +196,8 @@ class Daemon:
     def spawn(self):
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen([program("ebbd"), "--config", self.config],
-                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        env=dict(os.environ, **(self.env or {})))
         log.close()
         atexit.register(self.kill)
 
@@ -317,15 +320,67 @@ class Daemon:
 
     # --- what is done to it ---
 
-    def set_available(self, available, total=128 << 30):
-        """Rewrites the fake proc/meminfo in one step, as the kernel's would change."""
-        path = os.path.join(self.root, "proc/meminfo")
+    def put(self, rel, text):
+        """A file below the fake root, replaced in one step as the kernel's would change."""
+        path = os.path.join(self.root, rel)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".new", "w") as f:
-            f.write("MemTotal:       %8d kB\nMemFree:        %8d kB\nMemAvailable:   %8d kB\n"
-                    "Buffers:               0 kB\nCached:                0 kB\n"
-                    "SwapTotal:             0 kB\nSwapFree:              0 kB\n"
-                    % (total >> 10, available >> 10, available >> 10))
+            f.write(text)
         os.rename(path + ".new", path)
+
+    def set_available(self, available, total=128 << 30):
+        self.put("proc/meminfo",
+                 "MemTotal:       %8d kB\nMemFree:        %8d kB\nMemAvailable:   %8d kB\n"
+                 "Buffers:               0 kB\nCached:                0 kB\n"
+                 "SwapTotal:             0 kB\nSwapFree:              0 kB\n"
+                 % (total >> 10, available >> 10, available >> 10))
+
+    def set_pressure(self, some_us, full_us, rel="proc/pressure/memory"):
+        """Totals since boot: how long some and all tasks waited for memory."""
+        self.put(rel, "some avg10=0.00 avg60=0.00 avg300=0.00 total=%d\n"
+                      "full avg10=0.00 avg60=0.00 avg300=0.00 total=%d\n" % (some_us, full_us))
+
+    def set_vmstat(self, refaults=0, alloc_stalls=0, major_faults=0, swap_outs=0):
+        self.put("proc/vmstat",
+                 "workingset_refault_anon 0\nworkingset_refault_file %d\npswpin 0\npswpout %d\n"
+                 "allocstall_dma 0\nallocstall_normal %d\npgmajfault %d\n"
+                 % (refaults, swap_outs, alloc_stalls, major_faults))
+
+    def set_cgroup(self, current, high=None, max=None, path="/ebb", inactive_file=0,
+                   active_file=0, high_events=0, ooms=0, pressure=None):
+        """Puts the daemon into a cgroup; a limit of None is none. pressure: (some_us, full_us)."""
+        folder = "sys/fs/cgroup" + path.rstrip("/") + "/"
+        self.put(folder + "memory.current", "%d\n" % current)
+        for name, limit in (("high", high), ("max", max)):
+            self.put(folder + "memory." + name, "max\n" if limit is None else "%d\n" % limit)
+        self.put(folder + "memory.stat",
+                 "anon 0\nfile 0\ninactive_file %d\nactive_file %d\nworkingset_refault_file 0\n"
+                 "pgmajfault 0\n" % (inactive_file, active_file))
+        self.put(folder + "memory.events", "low 0\nhigh %d\nmax 0\noom %d\noom_kill %d\n"
+                                           "oom_group_kill 0\n" % (high_events, ooms, ooms))
+        if pressure:
+            self.set_pressure(*pressure, rel=folder + "memory.pressure")
+        self.put("sys/fs/cgroup/cgroup.controllers", "cpu io memory pids\n")
+        self.put("proc/self/cgroup", "0::%s\n" % path)
+
+    def set_zone(self, number, kind, temp_c, passive=None, hot=None, critical=None):
+        """A thermal zone; temp_c None: its sensor gives nothing that could be a temperature."""
+        folder = "sys/class/thermal/thermal_zone%d/" % number
+        trips = [(k, c) for k, c in (("passive", passive), ("hot", hot), ("critical", critical))
+                 if c is not None]
+        for i, (trip, celsius) in enumerate(trips):
+            self.put(folder + "trip_point_%d_temp" % i, "%d\n" % round(celsius * 1000))
+            self.put(folder + "trip_point_%d_type" % i, trip + "\n")
+        for i in range(len(trips), 3):
+            for name in ("type", "temp"):
+                left = os.path.join(self.root, folder, "trip_point_%d_%s" % (i, name))
+                if os.path.exists(left):
+                    os.remove(left)
+        self.put(folder + "temp", "\n" if temp_c is None else "%d\n" % round(temp_c * 1000))
+        self.put(folder + "type", kind + "\n")
+
+    def remove_zone(self, number):
+        shutil.rmtree(os.path.join(self.root, "sys/class/thermal/thermal_zone%d" % number))
 
     def rss(self):
         with open("/proc/%d/smaps_rollup" % self.process.pid) as f:

@@ -1,5 +1,7 @@
 """Precision that changes while tokens flow: limits, readings, streams that stay whole."""
 import json
+import os
+import socket
 import threading
 import time
 
@@ -166,7 +168,6 @@ def memory_readings():
 @test
 def broken_readings():
     """Nonsense in the file is not plenty, and does not hurt."""
-    import os
     with ebbd.Daemon(ebbd.tiny_pack()) as d:
         path = os.path.join(d.root, "proc/meminfo")
         for text in ("", "MemAvailable:", "MemAvailable: x kB\n", "MemAvailable: -5 kB\n",
@@ -179,6 +180,44 @@ def broken_readings():
             check_eq(d.complete("x", max_tokens=2).status, 200, repr(text[:30]))
         d.set_available(ebbd.PLENTY)
         d.wait_position(0, 60)
+
+
+@test
+def pressure_is_told():
+    """What the service manager's file tells is looked at at once, between two readings."""
+    with ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"interval": "1min"}}, start=False) as d:
+        fifo = os.path.join(d.dir, "pressure")
+        os.mkfifo(fifo)
+        d.env = {"MEMORY_PRESSURE_WATCH": fifo, "MEMORY_PRESSURE_WRITE": "c29tZQA="}
+        d.start()
+        n = positions(d)
+        time.sleep(1)  # the first reading is over, and the next one a minute away
+        d.set_available(4 * MIB)
+        time.sleep(0.3)
+        check_eq(d.status()["position"], 0, "nobody has looked")
+        with open(fifo, "wb", buffering=0) as f:
+            f.write(b"x")
+        d.wait_position(n, 30)
+
+
+@test
+def pressure_is_not_told():
+    """A source that cannot be used is one warning; one that ends is another."""
+    with ebbd.Daemon(ebbd.tiny_pack(), start=False) as d:
+        d.env = {"MEMORY_PRESSURE_WATCH": d.dir + "/none"}
+        d.start()
+        check_in("/none: No such file or directory; pressure is read, not told", d.log())
+    with ebbd.Daemon(ebbd.tiny_pack(), start=False) as d:
+        path = d.dir + "/told"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(1)
+        d.env = {"MEMORY_PRESSURE_WATCH": path}
+        d.start()
+        listener.accept()[0].close()
+        wait_until(lambda: "/told: the other side has closed it" in d.log(), 30, "it is told")
+        check_eq(d.complete("x", max_tokens=2).status, 200)
+        check_eq(d.log().count("the other side has closed it"), 1)
 
 
 @test
