@@ -12,6 +12,7 @@ struct err;
 enum { CONFIG_MAX_FILE_BYTES = 64 << 10, CONFIG_MAX_STR = 256, CONFIG_SUN_PATH_MAX = 107 };
 
 #define CONFIG_AUTO_BYTES UINT64_MAX
+#define CONFIG_AUTO       UINT64_MAX /* of any key that may be auto */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum config_kv { CONFIG_KV_Q8, CONFIG_KV_F16 };
@@ -49,6 +50,18 @@ struct config {
     uint64_t memory_hold_us;       /* memory.hold: quiet time before growing, 30s */
     uint64_t memory_step_us;       /* memory.step: between two steps up, 1s */
 
+    uint64_t memory_hold_max_us;     /* memory.hold_limit: longest hold after back-off, 30min */
+    uint32_t memory_changes;         /* memory.changes: in an hour, 120 */
+    uint32_t memory_stall_percent;   /* memory.stall: of time, 10 */
+    uint64_t memory_emergency_bytes; /* memory.emergency: size or auto */
+
+    bool heat_is_enabled;            /* heat.enabled, on */
+    char heat_zones[CONFIG_MAX_STR]; /* heat.zones: types, or auto */
+    uint64_t heat_trip_mc;           /* heat.trip: temperature or auto */
+    uint64_t heat_margin_mc;         /* heat.margin, 8C */
+    uint64_t heat_hysteresis_mc;     /* heat.hysteresis, 3C */
+    uint64_t heat_hold_us;           /* heat.hold, 30s */
+
     bool paging_is_enabled;     /* paging.enabled, on */
     uint64_t paging_timeout_us; /* paging.timeout: a step's wait without a byte, 10s */
     uint64_t paging_rate_bytes; /* paging.rate_limit: bytes a second, 0 = none */
@@ -57,7 +70,8 @@ struct config {
     uint64_t sense_interval_us;      /* sense.interval, 100ms */
     uint64_t sense_stale_us;         /* sense.stale: how long an old reading is believed, 5s */
 
-    enum log_level log_level; /* log.level: error warn info debug */
+    enum log_level log_level;       /* log.level: error warn info debug */
+    char log_trace[CONFIG_MAX_STR]; /* log.trace: file, "" = none */
 };
 
 /* Defaults for every key (model.path empty). */

@@ -21,7 +21,7 @@ char *config_print(const struct config *c) {
     size_t size;
     FILE *f = open_memstream(&text, &size);
     if (!f) return NULL;
-    fprintf(f, "# Settings of ebbd. Sizes take B KiB MiB GiB TiB, times ms s min.\n"
+    fprintf(f, "# Settings of ebbd. Sizes take B KiB MiB GiB TiB, times ms s min, temperatures C.\n"
                "# SIGHUP reads the file again; keys marked * take effect at the next start.\n");
     for (size_t s = 0; s < schema_n_sections(); s++) {
         const struct schema_section *sec = schema_section_at(s);

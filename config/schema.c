@@ -29,6 +29,7 @@ static const struct schema_section sections[] = {
     {"kv", "The KV cache: what a request's tokens leave behind for those after them."},
     {"precision", "How precision falls and rises."},
     {"memory", "How much memory the daemon may use."},
+    {"heat", "What is done before the board gets too hot."},
     {"paging", "Reading of layers from disk in each step, when memory holds them no more."},
     {"sense", "Where and how often the system's state is read."},
     {"log", "What is written to the log."},
@@ -95,6 +96,27 @@ static const struct schema_key keys[] = {
      "Quiet time before precision rises after it fell"},
     {"memory.step", SCHEMA_TIME, true, false, AT(memory_step_us), 0, DAY, "1s",
      "Time between two steps up"},
+    {"memory.hold_limit", SCHEMA_TIME, true, false, AT(memory_hold_max_us), 0, DAY, "30min",
+     "Longest hold: it doubles when what was raised had to fall again soon"},
+    {"memory.changes", SCHEMA_COUNT, true, false, AT(memory_changes), 2, 240, "120",
+     "Changes of precision and heat stage in one hour; at the limit, nothing rises"},
+    {"memory.stall", SCHEMA_COUNT, true, false, AT(memory_stall_percent), 1, 100, "10",
+     "Percent of time in which programs wait for memory, from which on precision falls"},
+    {"memory.emergency", SCHEMA_BYTES, true, true, AT(memory_emergency_bytes), 0, 1024 * TIB,
+     "auto", "MemAvailable below which all goes to the lowest precision and new requests get 503; auto is a quarter of the reserve"},
+
+    {"heat.enabled", SCHEMA_SWITCH, true, false, AT(heat_is_enabled), 0, 1, "on",
+     "Whether heat slows the daemon and lowers precision"},
+    {"heat.zones", SCHEMA_PATH, false, false, AT(heat_zones), 1, CONFIG_MAX_STR - 1, "auto",
+     "Types of the thermal zones that matter, with commas between; auto is the processor's"},
+    {"heat.trip", SCHEMA_TEMP, true, true, AT(heat_trip_mc), 1000, 150000, "auto",
+     "Temperature not to be reached; auto is each zone's own trip point, or 80C without one"},
+    {"heat.margin", SCHEMA_TEMP, true, false, AT(heat_margin_mc), 1000, 60000, "8C",
+     "Distance to the trip point at which the first measures are taken"},
+    {"heat.hysteresis", SCHEMA_TEMP, true, false, AT(heat_hysteresis_mc), 0, 60000, "3C",
+     "How much cooler it must get than where a measure was taken before it is taken back"},
+    {"heat.hold", SCHEMA_TIME, true, false, AT(heat_hold_us), 0, DAY, "30s",
+     "How long it must stay so, for each measure"},
 
     {"paging.enabled", SCHEMA_SWITCH, false, false, AT(paging_is_enabled), 0, 1, "on",
      "Whether layers may go to disk; off, requests get 503 where it would begin"},
@@ -112,6 +134,8 @@ static const struct schema_key keys[] = {
 
     {"log.level", SCHEMA_LOG_LEVEL, true, false, AT(log_level), LOG_ERROR, LOG_DEBUG, "info",
      "Least important messages that are written"},
+    {"log.trace", SCHEMA_PATH, false, false, AT(log_trace), 0, CONFIG_MAX_STR - 1, "",
+     "File to which each decision on memory and heat is added with what it was made on; empty is none"},
 };
 /* clang-format on */
 
@@ -197,6 +221,7 @@ static int parse_number(const struct schema_key *k, const char *text, size_t n, 
     case SCHEMA_MODE: return value_parse_octal(text, n, ret, e);
     case SCHEMA_BYTES: return value_parse_bytes(text, n, ret, e);
     case SCHEMA_TIME: return value_parse_time(text, n, ret, e);
+    case SCHEMA_TEMP: return value_parse_temp(text, n, ret, e);
     case SCHEMA_LOG_LEVEL:
         for (size_t i = 0; i < ARRAY_LEN(log_levels); i++) {
             if (!text_is(text, n, log_levels[i])) continue;
@@ -250,7 +275,8 @@ int schema_set(const struct schema_key *k, const char *text, size_t n, struct co
     case SCHEMA_COUNT:
     case SCHEMA_MODE: memcpy(field, &(uint32_t){(uint32_t)v}, sizeof(uint32_t)); break;
     case SCHEMA_BYTES:
-    case SCHEMA_TIME: memcpy(field, &v, sizeof(v)); break;
+    case SCHEMA_TIME:
+    case SCHEMA_TEMP: memcpy(field, &v, sizeof(v)); break;
     case SCHEMA_LOG_LEVEL: c->log_level = (enum log_level)v; break;
     case SCHEMA_KV_TYPE: c->kv_type = (enum config_kv)v; break;
     case SCHEMA_SWITCH: memcpy(field, &(bool){v != 0}, sizeof(bool)); break;
@@ -269,7 +295,8 @@ static uint64_t get_number(const struct schema_key *k, const struct config *c) {
     case SCHEMA_COUNT:
     case SCHEMA_MODE: memcpy(&v32, field, sizeof(v32)); return v32;
     case SCHEMA_BYTES:
-    case SCHEMA_TIME: memcpy(&v64, field, sizeof(v64)); return v64;
+    case SCHEMA_TIME:
+    case SCHEMA_TEMP: memcpy(&v64, field, sizeof(v64)); return v64;
     case SCHEMA_LOG_LEVEL: return (uint64_t)c->log_level;
     case SCHEMA_KV_TYPE: return (uint64_t)c->kv_type;
     case SCHEMA_SWITCH: memcpy(&is_on, field, sizeof(is_on)); return is_on;
@@ -285,6 +312,7 @@ static void format_number(const struct schema_key *k, uint64_t v, char *buf) {
     case SCHEMA_MODE: snprintf(buf, VALUE_MAX_TEXT, "%04" PRIo64, v); break;
     case SCHEMA_BYTES: value_format_bytes(v, buf); break;
     case SCHEMA_TIME: value_format_time(v, buf); break;
+    case SCHEMA_TEMP: value_format_temp(v, buf); break;
     case SCHEMA_LOG_LEVEL: snprintf(buf, VALUE_MAX_TEXT, "%s", log_levels[v]); break;
     case SCHEMA_KV_TYPE: snprintf(buf, VALUE_MAX_TEXT, "%s", kv_types[v]); break;
     case SCHEMA_SWITCH: snprintf(buf, VALUE_MAX_TEXT, "%s", switches[v]); break;
@@ -323,7 +351,8 @@ void schema_range(const struct schema_key *k, char *buf) {
     case SCHEMA_COUNT:
     case SCHEMA_MODE:
     case SCHEMA_BYTES:
-    case SCHEMA_TIME: break;
+    case SCHEMA_TIME:
+    case SCHEMA_TEMP: break;
     }
     format_number(k, k->min, lo);
     format_number(k, k->max, hi);
@@ -344,7 +373,8 @@ void schema_copy(const struct schema_key *k, const struct config *from, struct c
     case SCHEMA_COUNT:
     case SCHEMA_MODE: n = sizeof(uint32_t); break;
     case SCHEMA_BYTES:
-    case SCHEMA_TIME: n = sizeof(uint64_t); break;
+    case SCHEMA_TIME:
+    case SCHEMA_TEMP: n = sizeof(uint64_t); break;
     case SCHEMA_LOG_LEVEL: n = sizeof(enum log_level); break;
     case SCHEMA_KV_TYPE: n = sizeof(enum config_kv); break;
     case SCHEMA_SWITCH: n = sizeof(bool); break;

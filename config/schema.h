@@ -14,6 +14,7 @@ enum schema_type {
     SCHEMA_MODE,      /* uint32_t, octal */
     SCHEMA_BYTES,     /* uint64_t */
     SCHEMA_TIME,      /* uint64_t, microseconds */
+    SCHEMA_TEMP,      /* uint64_t, thousandths of a degree Celsius */
     SCHEMA_LOG_LEVEL, /* enum log_level */
     SCHEMA_KV_TYPE,   /* enum config_kv */
     SCHEMA_SWITCH,    /* bool: on, off */
@@ -23,7 +24,7 @@ struct schema_key {
     const char *name; /* "section.key" */
     enum schema_type type;
     bool is_reloadable;
-    bool has_auto; /* SCHEMA_BYTES: `auto` is CONFIG_AUTO_BYTES */
+    bool has_auto; /* SCHEMA_BYTES, SCHEMA_TEMP: `auto` is CONFIG_AUTO */
     size_t offset; /* into struct config */
     uint64_t min;  /* of the value, inclusive */
     uint64_t max;

@@ -28,6 +28,8 @@ static const struct unit time_units[] = {
     {"s", UINT64_C(1000000)},
     {"ms", UINT64_C(1000)},
 };
+
+static const struct unit temp_units[] = {{"C", 1000}};
 /* clang-format on */
 
 /* Six digits times the largest unit, 10^6 * 2^40, still fits 64 bits. */
@@ -127,6 +129,14 @@ int value_parse_time(const char *s, size_t n, uint64_t *ret_us, struct err *e) {
     return 0;
 }
 
+int value_parse_temp(const char *s, size_t n, uint64_t *ret_mc, struct err *e) {
+    uint64_t v;
+    if (!scan_quantity(s, n, temp_units, ARRAY_LEN(temp_units), 0, &v))
+        return refuse(s, n, "a temperature, such as 80C", e);
+    *ret_mc = v;
+    return 0;
+}
+
 void value_format_bytes(uint64_t bytes, char *buf) {
     size_t i = 0;
     while (bytes == 0 ? i + 1 < ARRAY_LEN(byte_units) : bytes % byte_units[i].scale != 0) i++;
@@ -142,6 +152,13 @@ void value_format_time(uint64_t us, char *buf) {
         snprintf(buf, VALUE_MAX_TEXT, "%" PRIu64 "ms", us / 1000);
     else
         snprintf(buf, VALUE_MAX_TEXT, "%" PRIu64 ".%03" PRIu64 "ms", us / 1000, us % 1000);
+}
+
+void value_format_temp(uint64_t mc, char *buf) {
+    if (mc % 1000 == 0)
+        snprintf(buf, VALUE_MAX_TEXT, "%" PRIu64 "C", mc / 1000);
+    else
+        snprintf(buf, VALUE_MAX_TEXT, "%" PRIu64 ".%03" PRIu64 "C", mc / 1000, mc % 1000);
 }
 
 /* Length of the UTF-8 sequence at s[0..n), and its code point; 0 if it is not a valid one. */

@@ -17,9 +17,13 @@ int value_parse_bytes(const char *s, size_t n, uint64_t *ret, struct err *e) MUS
 /* A number and ms, s or min, in microseconds. The unit is required. */
 int value_parse_time(const char *s, size_t n, uint64_t *ret_us, struct err *e) MUST_CHECK;
 
+/* A number, not negative, and C: degrees Celsius, in thousandths. The unit is required. */
+int value_parse_temp(const char *s, size_t n, uint64_t *ret_mc, struct err *e) MUST_CHECK;
+
 /* In the largest unit that shows the value exactly. buf holds VALUE_MAX_TEXT bytes. */
 void value_format_bytes(uint64_t bytes, char *buf);
 void value_format_time(uint64_t us, char *buf);
+void value_format_temp(uint64_t mc, char *buf);
 
 /* True if s[n] is valid UTF-8 without control characters, line breaks of any kind or byte order
  * marks: safe in a path, in a log line and between YAML quotes. */

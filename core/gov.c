@@ -1,6 +1,15 @@
-/* The governor's decision. See gov.h for what it promises; all sums saturate, so no reading,
- * however odd, wraps into plenty. */
-#include "core/gov.h"
+/* The governor's decision on one call's readings. See gov.h for what it promises. */
+#include "core/gov_internal.h"
+
+enum {
+    PRESS_PAUSE_US = 500000, /* between two sheds for pressure: the first must have its effect */
+    PRESS_SHARE = 8,         /* a part in so many of the weights goes for pressure... */
+    PRESS_FULL_SHARE = 2,    /* ...or in so few, when everything waited */
+    /* Pages read back a second that were given up before. One program's start makes some hundred;
+     * a working set that does not fit makes thousands. */
+    REFAULTS_PER_S = 1000,
+    CALM_PART = 4, /* calm is below such a part of what is pressure */
+};
 
 const char *gov_reason_name(enum gov_reason r) {
     switch (r) {
@@ -9,131 +18,305 @@ const char *gov_reason_name(enum gov_reason r) {
     case GOV_LIMIT: return "limit";
     case GOV_OPERATOR: return "operator";
     case GOV_MEM_AVAILABLE: return "mem_available";
+    case GOV_CGROUP: return "cgroup";
+    case GOV_PRESSURE: return "pressure";
+    case GOV_EMERGENCY: return "emergency";
+    case GOV_HEAT: return "heat";
     case GOV_ROOM: return "room";
     case GOV_MEM_UNKNOWN: return "mem_unknown";
+    case GOV_CALM_UNKNOWN: return "calm_unknown";
+    case GOV_RATE: return "rate";
     }
     return "?";
 }
 
-static uint64_t add(uint64_t a, uint64_t b) {
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
+/* ---- what is known ---- */
 
-static uint64_t sub(uint64_t a, uint64_t b) {
-    return a > b ? a - b : 0;
-}
-
-/* Time that passed; 0 if the caller's clock went back. */
-static bool has_passed(uint64_t since_us, uint64_t span_us, uint64_t now_us) {
-    return sub(now_us, since_us) >= span_us;
-}
-
-static void take_reading(struct gov_state *st, const struct gov_input *in, uint64_t now_us) {
-    if (!in->has_mem) return;
-    st->last_mem_bytes = add(add(in->weight_bytes, in->other_bytes), in->mem_available_bytes);
-    st->last_mem_us = now_us;
-    st->has_mem = true;
-}
-
-/* The three bounds of this call. */
-struct bounds {
+/* What one call goes by. */
+struct view {
+    const struct gov_settings *set;
+    const struct ladder *l;
+    const struct gov_input *in;
+    uint64_t now_us;
     uint64_t limit;  /* the lesser of the two limits */
-    uint64_t system; /* what the system leaves us; UINT64_MAX without any reading */
-    uint64_t budget; /* the least of all */
-    bool is_known;   /* the system's memory is known and fresh */
+    uint64_t system; /* what the system leaves us, what the own cgroup does: shed for these */
+    uint64_t cgroup;
+    uint64_t room; /* the lesser of the two as grown on */
+    bool is_known; /* the system's memory is known and fresh, and the cgroup's if it ever was */
+    bool is_pressed;
+    bool is_pressed_hard;
+    bool is_calm;
+    bool is_calm_known;
 };
 
-static struct bounds find_bounds(const struct gov_state *st, const struct gov_settings *set,
-                                 const struct gov_input *in, uint64_t now_us) {
-    struct bounds b;
-    b.limit = MIN(set->limit_bytes, in->operator_limit_bytes);
-    b.system = st->has_mem ? sub(st->last_mem_bytes, set->reserve_bytes) : UINT64_MAX;
-    b.budget = MIN(b.limit, b.system);
-    b.is_known = st->has_mem && sub(now_us, st->last_mem_us) <= set->stale_us;
-    return b;
+static void take_readings(struct gov_state *st, const struct gov_input *in, uint64_t now_us) {
+    uint64_t own = gov_add(in->weight_bytes, in->other_bytes);
+    if (in->has_mem) {
+        st->available_bytes[1] = st->mem.has ? st->available_bytes[0] : in->mem_available_bytes;
+        st->available_bytes[0] = in->mem_available_bytes;
+        gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
+    }
+    if (in->has_cgroup) gov_take_source(&st->cgroup, own, in->cgroup_left_bytes, now_us);
+    if (in->has_stall) {
+        gov_take_rate(&st->some, in->stall_some_us, 1000, now_us);
+        gov_take_rate(&st->full, in->stall_full_us, 1000, now_us);
+    }
+    if (in->has_refaults) gov_take_rate(&st->refaults, in->refaults, 1000000, now_us);
 }
 
-/* Whether a position's bytes fit, with the margin left of what the system has. */
-static bool has_room(const struct bounds *b, const struct gov_settings *set,
-                     const struct gov_input *in, const struct ladder *l, uint32_t position) {
+static bool is_rate_fresh(const struct gov_rate *r, const struct view *v) {
+    return r->has && gov_sub(v->now_us, r->at_us) <= v->set->stale_us;
+}
+
+/* Refaults speak only where nothing better does: they are also made by programs that start. */
+static void look_at_pressure(const struct gov_state *st, struct view *v) {
+    uint64_t edge = v->set->stall_permille;
+    v->is_pressed = v->in->n_alarms > 0;
+    if (is_rate_fresh(&st->some, v)) {
+        v->is_calm_known = true;
+        v->is_pressed_hard = gov_rate_is_high(&st->full, edge);
+        v->is_pressed = v->is_pressed || gov_rate_is_high(&st->some, edge);
+        v->is_calm = !v->is_pressed && gov_rate_is_low(&st->some, MAX(edge / CALM_PART, 1u));
+    } else if (is_rate_fresh(&st->refaults, v)) {
+        v->is_calm_known = true;
+        v->is_pressed = v->is_pressed || gov_rate_is_high(&st->refaults, REFAULTS_PER_S);
+        v->is_calm = !v->is_pressed && gov_rate_is_low(&st->refaults, REFAULTS_PER_S / CALM_PART);
+    }
+}
+
+static struct view look(const struct gov_state *st, const struct gov_settings *set,
+                        const struct ladder *l, const struct gov_input *in, uint64_t now_us) {
+    struct view v = {.set = set, .l = l, .in = in, .now_us = now_us};
+    v.limit = MIN(set->limit_bytes, in->operator_limit_bytes);
+    v.system = st->mem.has ? gov_sub(gov_source_high(&st->mem), set->reserve_bytes) : UINT64_MAX;
+    v.cgroup = gov_source_high(&st->cgroup);
+    v.room = MIN(gov_sub(gov_source_low(&st->mem), set->reserve_bytes),
+                 gov_source_low(&st->cgroup));
+    v.is_known = gov_source_is_fresh(&st->mem, set->stale_us, now_us) &&
+                 (!st->cgroup.has || gov_source_is_fresh(&st->cgroup, set->stale_us, now_us));
+    look_at_pressure(st, &v);
+    return v;
+}
+
+/* Whether a position's bytes fit, with the margin left of what the sources have. */
+static bool has_room(const struct view *v, uint32_t position) {
     uint64_t need, with_margin;
-    if (!b->is_known) return false;
-    if (__builtin_add_overflow(ladder_bytes(l, position), in->other_bytes, &need)) return false;
-    if (__builtin_add_overflow(need, set->margin_bytes, &with_margin)) return false;
-    return need <= b->limit && with_margin <= b->system;
+    if (!v->is_known) return false;
+    if (__builtin_add_overflow(ladder_bytes(v->l, position), v->in->other_bytes, &need))
+        return false;
+    if (__builtin_add_overflow(need, v->set->margin_bytes, &with_margin)) return false;
+    return need <= v->limit && with_margin <= v->room;
 }
 
-static enum gov_reason shed_reason(const struct bounds *b, const struct gov_settings *set,
-                                   const struct gov_input *in) {
-    if (b->system <= b->limit) return GOV_MEM_AVAILABLE;
-    return in->operator_limit_bytes < set->limit_bytes ? GOV_OPERATOR : GOV_LIMIT;
+/* ---- down ---- */
+
+/* Holds the budget down to what is left after a share of the weights has gone, but to no less than
+ * the last position before paging needs. */
+static void press(struct gov_state *st, const struct view *v) {
+    uint32_t last = gov_n_resident(v->l), p = v->in->position;
+    uint64_t bytes = ladder_bytes(v->l, p);
+    uint64_t goal = bytes - bytes / (v->is_pressed_hard ? PRESS_FULL_SHARE : PRESS_SHARE);
+    if (p < last) p++;
+    while (p < last && ladder_bytes(v->l, p) > goal) p++;
+    st->ceiling_bytes = gov_add(ladder_bytes(v->l, p), v->in->other_bytes);
+    st->has_ceiling = true;
+    st->pressed_us = v->now_us;
 }
+
+static void step_pressure(struct gov_state *st, const struct view *v) {
+    uint64_t hold_us = gov_patience_us(&st->memory, v->set->hold_us, v->set->hold_max_us);
+    if (!v->is_calm) st->calm_since_us = v->now_us;
+    if (v->is_pressed || v->is_pressed_hard) {
+        bool again = st->has_ceiling && !gov_has_passed(st->pressed_us, PRESS_PAUSE_US, v->now_us);
+        if (!again) press(st, v);
+    } else if (st->has_ceiling && gov_has_passed(st->calm_since_us, hold_us, v->now_us)) {
+        st->has_ceiling = false;
+    }
+}
+
+/* An emergency ends when the floor is exceeded by the margin for a whole hold. */
+static void step_emergency(struct gov_state *st, const struct view *v) {
+    uint64_t most = MAX(st->available_bytes[0], st->available_bytes[1]);
+    uint64_t least = MIN(st->available_bytes[0], st->available_bytes[1]);
+    if (!st->mem.has) return;
+    if (most < v->set->emergency_bytes) st->is_emergency = true;
+    if (least < gov_add(v->set->emergency_bytes, v->set->margin_bytes) || !v->is_known)
+        st->safe_since_us = v->now_us;
+    if (v->set->emergency_bytes == 0 ||
+        gov_has_passed(st->safe_since_us, v->set->hold_us, v->now_us))
+        st->is_emergency = false;
+}
+
+/* The bounds of the bytes, and which of them is the least. */
+static uint64_t budget_of(const struct gov_state *st, const struct view *v,
+                          enum gov_reason *ret_reason) {
+    uint64_t budget = v->limit;
+    *ret_reason = v->in->operator_limit_bytes < v->set->limit_bytes ? GOV_OPERATOR : GOV_LIMIT;
+    const struct {
+        uint64_t bytes;
+        enum gov_reason reason;
+    } others[] = {
+        {v->system, GOV_MEM_AVAILABLE},
+        {v->cgroup, GOV_CGROUP},
+        {st->has_ceiling ? st->ceiling_bytes : UINT64_MAX, GOV_PRESSURE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (others[i].bytes > budget || others[i].bytes == UINT64_MAX) continue;
+        budget = others[i].bytes;
+        *ret_reason = others[i].reason;
+    }
+    return budget;
+}
+
+/* ---- up ---- */
 
 /* Where to begin: as high as there is room for. Nothing has been shed yet, so there is nothing to
  * hold back for. */
-static uint32_t start_position(const struct bounds *b, const struct gov_settings *set,
-                               const struct gov_input *in, const struct ladder *l) {
-    uint32_t position = ladder_n_steps(l);
-    while (position > 0 && has_room(b, set, in, l, position - 1)) position--;
+static uint32_t start_position(const struct view *v, uint32_t floor) {
+    uint32_t position = ladder_n_steps(v->l);
+    while (position > floor && has_room(v, position - 1)) position--;
     return position;
 }
 
+/* What keeps a step up from being proposed now; GOV_ROOM: nothing. */
+static enum gov_reason why_not(const struct gov_state *st, const struct view *v) {
+    if (st->is_raised) return GOV_OPERATOR;
+    uint64_t hold_us = gov_patience_us(&st->memory, v->set->hold_us, v->set->hold_max_us);
+    if (!v->is_calm_known) return GOV_CALM_UNKNOWN;
+    if (!gov_has_passed(MAX(st->quiet_since_us, st->calm_since_us), hold_us, v->now_us) ||
+        !gov_has_passed(st->last_grow_us, v->set->step_us, v->now_us))
+        return GOV_STEADY;
+    return gov_may_ease(st, v->set, v->now_us) ? GOV_ROOM : GOV_RATE;
+}
+
 /* A step up, or the position as it is. */
-static uint32_t grow(struct gov_state *st, const struct bounds *b, const struct gov_settings *set,
-                     const struct gov_input *in, const struct ladder *l, uint64_t now_us,
-                     enum gov_reason *reason) {
-    uint32_t position = in->position;
-    if (position == 0 || !has_room(b, set, in, l, position - 1)) {
-        st->quiet_since_us = now_us;
+static uint32_t grow(struct gov_state *st, const struct view *v, uint32_t floor,
+                     enum gov_reason *ret_reason) {
+    uint32_t position = v->in->position;
+    *ret_reason = GOV_STEADY;
+    bool has = position > 0 && has_room(v, position - 1);
+    if (!has) st->quiet_since_us = v->now_us;
+    if (!has || position <= floor) {
         st->is_raised = false;
         st->is_growing = false;
-        if (!b->is_known) *reason = GOV_MEM_UNKNOWN;
+        if (!v->is_known) *ret_reason = GOV_MEM_UNKNOWN;
         return position;
     }
-    *reason = st->is_raised ? GOV_OPERATOR : GOV_ROOM;
     /* A step proposed is proposed until it is published: its read takes longer than a call. */
-    if (st->is_growing && st->grow_from == position) return position - 1;
-    if (!st->is_raised) {
-        *reason = GOV_STEADY;
-        if (!has_passed(st->quiet_since_us, set->hold_us, now_us)) return position;
-        if (!has_passed(st->last_grow_us, set->step_us, now_us)) return position;
+    bool is_proposed = st->is_growing && st->grow_from == position;
+    if (is_proposed && (v->is_calm || st->is_raised)) {
+        *ret_reason = st->is_raised ? GOV_OPERATOR : GOV_ROOM;
+        return position - 1;
     }
-    *reason = st->is_raised ? GOV_OPERATOR : GOV_ROOM;
+    st->is_growing = false;
+    *ret_reason = why_not(st, v);
+    if (*ret_reason != GOV_ROOM && *ret_reason != GOV_OPERATOR) return position;
     st->is_growing = true;
     st->grow_from = position;
-    st->last_grow_us = now_us;
+    st->last_grow_us = v->now_us;
+    if (!st->is_raised) gov_patience_eased(&st->memory, v->now_us);
     return position - 1;
+}
+
+/* ---- the answer ---- */
+
+static bool is_suspicious(const struct gov_state *st, const struct view *v) {
+    uint64_t newest = MIN(st->mem.has ? gov_sub(st->mem.last_bytes, v->set->reserve_bytes)
+                                      : UINT64_MAX,
+                          st->cgroup.has ? st->cgroup.last_bytes : UINT64_MAX);
+    uint64_t held = gov_add(ladder_bytes(v->l, v->in->position), v->in->other_bytes);
+    return newest < held || gov_rate_was_high(&st->some, v->set->stall_permille) ||
+           (st->mem.has && st->available_bytes[0] < v->set->emergency_bytes) ||
+           gov_heat_is_suspicious(st, v->set);
+}
+
+static uint32_t level_of(const struct gov_output *out, uint32_t n_steps) {
+    if (out->is_over || out->refuses) return 3;
+    if (out->stage >= GOV_STAGES / 2 ||
+        (out->position > 0 && out->position >= n_steps - out->position))
+        return 2;
+    return out->stage > 0 || out->position > 0 ? 1 : 0;
+}
+
+static void put_pace(struct gov_output *out, const struct gov_state *st,
+                     const struct gov_settings *set) {
+    const struct gov_stage *stage = &gov_stages[st->stage];
+    uint64_t threads = ((uint64_t)set->max_threads * stage->threads_permille + 999) / 1000;
+    out->stage = st->stage;
+    out->duty_permille = stage->duty_permille;
+    out->threads = MAX((uint32_t)threads, 1u);
+    out->refuses = st->is_emergency || stage->refuses;
+}
+
+/* The lowest position that something asks for, and what that is. */
+static uint32_t floor_of(const struct gov_state *st, const struct view *v, struct gov_output *out,
+                         enum gov_reason *ret_reason) {
+    bool fits;
+    out->budget_bytes = budget_of(st, v, ret_reason);
+    out->weight_budget_bytes = out->budget_bytes == UINT64_MAX
+                                   ? UINT64_MAX
+                                   : gov_sub(out->budget_bytes, v->in->other_bytes);
+    uint32_t floor = ladder_fit(v->l, out->weight_budget_bytes, &fits);
+    uint32_t heat = gov_heat_position(st->stage, v->l);
+    out->is_over = !fits;
+    if (heat > floor) {
+        floor = heat;
+        *ret_reason = GOV_HEAT;
+    }
+    if (st->is_emergency && ladder_n_steps(v->l) > floor) {
+        floor = ladder_n_steps(v->l);
+        *ret_reason = GOV_EMERGENCY;
+    }
+    return floor;
+}
+
+/* Counts what the governor does by itself. The limits are the operator's will. */
+static void count(struct gov_state *st, const struct gov_output *out, bool has_stage_changed,
+                  uint64_t now_us) {
+    bool is_ours = out->reason != GOV_OPERATOR && out->reason != GOV_LIMIT;
+    if (has_stage_changed || (out->position != st->target && is_ours)) gov_count_change(st, now_us);
+    st->target = out->position;
+}
+
+static uint32_t shed(struct gov_state *st, const struct view *v, uint32_t floor,
+                     enum gov_reason reason) {
+    st->quiet_since_us = v->now_us;
+    st->is_raised = false;
+    st->is_growing = false;
+    if (reason != GOV_OPERATOR && reason != GOV_LIMIT && reason != GOV_HEAT)
+        gov_patience_shed(&st->memory, v->set->hold_us, v->set->hold_max_us, v->now_us);
+    return floor;
 }
 
 struct gov_output gov_step(struct gov_state *st, const struct gov_settings *set,
                            const struct ladder *l, const struct gov_input *in, uint64_t now_us) {
-    take_reading(st, in, now_us);
-    struct bounds b = find_bounds(st, set, in, now_us);
-    struct gov_output out = {
-        .budget_bytes = b.budget,
-        .weight_budget_bytes = b.budget == UINT64_MAX ? UINT64_MAX : sub(b.budget, in->other_bytes),
-        .reason = GOV_STEADY,
-    };
-    bool fits;
-    uint32_t lowest = ladder_fit(l, out.weight_budget_bytes, &fits);
-    out.is_over = !fits;
+    take_readings(st, in, now_us);
+    struct view v = look(st, set, l, in, now_us);
+    struct gov_output out = {0};
+    enum gov_reason why;
 
-    if (st->has_run && b.limit > st->limit_bytes) st->is_raised = true;
+    gov_patience_age(&st->memory, set->hold_us, set->hold_max_us, now_us);
+    bool has_stage_changed = gov_heat_step(st, set, in, now_us);
+    step_pressure(st, &v);
+    step_emergency(st, &v);
+    uint32_t floor = floor_of(st, &v, &out, &why);
+    if (st->has_run && v.limit > st->limit_bytes) st->is_raised = true;
     if (!st->has_run) {
-        out.position = start_position(&b, set, in, l);
-        out.reason = b.is_known ? GOV_START : GOV_MEM_UNKNOWN;
-        st->quiet_since_us = now_us;
-        st->last_grow_us = now_us;
-    } else if (lowest > in->position) {
-        out.position = lowest;
-        out.reason = shed_reason(&b, set, in);
-        st->quiet_since_us = now_us;
-        st->is_raised = false;
-        st->is_growing = false;
+        out.position = start_position(&v, floor);
+        out.reason = v.is_known ? GOV_START : GOV_MEM_UNKNOWN;
+        st->quiet_since_us = st->last_grow_us = st->calm_since_us = now_us;
+        st->target = out.position;
+    } else if (floor > in->position) {
+        out.position = shed(st, &v, floor, why);
+        out.reason = why;
     } else {
-        out.position = grow(st, &b, set, in, l, now_us, &out.reason);
+        out.position = grow(st, &v, floor, &out.reason);
     }
+    put_pace(&out, st, set);
+    count(st, &out, has_stage_changed, now_us);
+    out.level = level_of(&out, ladder_n_steps(l));
+    out.is_suspicious = is_suspicious(st, &v);
     st->has_run = true;
-    st->limit_bytes = b.limit;
+    st->limit_bytes = v.limit;
     return out;
 }

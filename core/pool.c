@@ -62,6 +62,10 @@ struct pool {
     alignas(CACHE_LINE) _Atomic uint32_t done;
     alignas(CACHE_LINE) _Atomic uint32_t bell;
     _Atomic bool is_stopping;
+    /* Threads that work, the caller among them. Relaxed: a worker that learns of it late works a
+     * little longer or less long. It is also the futex on which those beyond it sleep. */
+    alignas(CACHE_LINE) _Atomic uint32_t n_active;
+    _Atomic unsigned n_started;     /* gives each worker its number */
     alignas(CACHE_LINE) pool_fn fn; /* fn, ud, n_chunks: see invariants 1 and 2 */
     void *ud;
     uint32_t n_chunks;
@@ -161,10 +165,25 @@ static void ring(struct pool *p) {
     futex_wake(&p->bell, INT_MAX);
 }
 
+static bool is_stopping(struct pool *p) {
+    return atomic_load_explicit(&p->is_stopping, memory_order_relaxed);
+}
+
+/* Workers with a number beyond those that work sleep here, so that no bell wakes them. */
+static void wait_turn(struct pool *p, unsigned number) {
+    for (;;) {
+        uint32_t n = atomic_load_explicit(&p->n_active, memory_order_relaxed);
+        if (number < n || is_stopping(p)) return;
+        futex_wait(&p->n_active, n);
+    }
+}
+
 static void *worker_main(void *ud) {
     struct pool *p = ud;
+    unsigned number = 1 + atomic_fetch_add_explicit(&p->n_started, 1, memory_order_relaxed);
     pool_enter(p);
-    while (!atomic_load_explicit(&p->is_stopping, memory_order_relaxed)) {
+    while (!is_stopping(p)) {
+        wait_turn(p, number);
         take_chunks(p);
         wait_work(p);
     }
@@ -186,7 +205,7 @@ static void wait_done(struct pool *p, uint32_t n_chunks) {
 
 void pool_run(struct pool *p, pool_fn fn, void *ud, uint32_t n_chunks) {
     ASSERT(n_chunks < DONE_SLEEPS);
-    if (p->n_workers == 0 || n_chunks <= 1) {
+    if (pool_active(p) <= 1 || n_chunks <= 1) {
         for (uint32_t c = 0; c < n_chunks; c++) fn(ud, c);
         return;
     }
@@ -225,7 +244,7 @@ int pool_create_below(const char *root, unsigned n_threads, struct pool **ret, s
     if (n_threads == 0) n_threads = MIN(where.n_cores, (unsigned)POOL_MAX_THREADS);
     struct pool *p = aligned_alloc(CACHE_LINE, sizeof(*p));
     if (!p) return err_set(e, -ENOMEM, "no memory for the compute pool");
-    *p = (struct pool){.n_threads = n_threads, .where = where};
+    *p = (struct pool){.n_threads = n_threads, .n_active = n_threads, .where = where};
     /* More threads than big cores were asked for: then for all cores. */
     p->is_bound = where.leaves_some && n_threads <= where.n_cores;
 
@@ -253,6 +272,7 @@ void pool_destroy(struct pool *p) {
     /* Relaxed: ring()'s release on `bell` orders it for a worker that is about to sleep; one that
      * spins sees it soon. */
     atomic_store_explicit(&p->is_stopping, true, memory_order_relaxed);
+    pool_set_active(p, POOL_MAX_THREADS + 1); /* another value, so that nobody goes on sleeping */
     ring(p);
     for (unsigned i = 0; i < p->n_workers; i++) pthread_join(p->workers[i], NULL);
     free(p);
@@ -260,6 +280,15 @@ void pool_destroy(struct pool *p) {
 
 unsigned pool_threads(const struct pool *p) {
     return p->n_threads;
+}
+
+void pool_set_active(struct pool *p, unsigned n) {
+    uint32_t old = atomic_exchange_explicit(&p->n_active, MAX(n, 1u), memory_order_relaxed);
+    if (old < n) futex_wake(&p->n_active, INT_MAX);
+}
+
+unsigned pool_active(const struct pool *p) {
+    return MIN(atomic_load_explicit(&p->n_active, memory_order_relaxed), p->n_threads);
 }
 
 const char *pool_cpus(const struct pool *p) {

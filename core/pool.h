@@ -30,6 +30,10 @@ const char *pool_cpus(const struct pool *p);
 /* Joins the workers. Accepts NULL. */
 void pool_destroy(struct pool *p);
 unsigned pool_threads(const struct pool *p);
+/* From the next job on so many threads work, the caller among them: at least 1, at most all. The
+ * others sleep. Any thread may call it; results do not depend on it. */
+void pool_set_active(struct pool *p, unsigned n);
+unsigned pool_active(const struct pool *p);
 
 /* Runs fn(ud, 0 .. n_chunks-1), each exactly once, and returns when all are done. What the caller
  * wrote before is seen by the workers, what they wrote by the caller after. n_chunks < 2^31. Not

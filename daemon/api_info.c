@@ -80,13 +80,10 @@ void api_info_health(struct server *s, struct conn *c) {
 /* ---- status ---- */
 
 static unsigned level_of(const struct server *s) {
-    uint32_t position = swap_position(s), n = ladder_n_steps(s->model.ladder);
-    if (s->swap.out.is_over) return 3;
-    if (position == 0) return 0;
-    return position * 2 < n ? 1 : 2;
+    return s->swap.out.level;
 }
 
-static void put_bytes(struct buf *b, uint64_t v) {
+void api_info_put_bytes(struct buf *b, uint64_t v) {
     if (v == UINT64_MAX)
         buf_str(b, "null");
     else
@@ -101,22 +98,6 @@ static void put_units(struct buf *b, const struct server *s) {
     for (unsigned r = 0; r < RUNG_COUNT; r++)
         buf_printf(b, "%s\"%s\":%u", r ? "," : "", rung_name((enum rung)r), n[r]);
     buf_str(b, "}");
-}
-
-static void put_memory(struct buf *b, const struct server *s) {
-    const struct server_swap *w = &s->swap;
-    buf_str(b, "\"memory\":{\"source\":");
-    buf_str(b, w->reading.has_mem ? "\"meminfo\"" : "null");
-    buf_str(b, ",\"available_bytes\":");
-    put_bytes(b, w->reading.has_mem ? w->reading.mem_available_bytes : UINT64_MAX);
-    buf_printf(b,
-               ",\"reserve_bytes\":%" PRIu64 ",\"limit_bytes\":", s->config.memory_reserve_bytes);
-    put_bytes(b, s->config.memory_limit_bytes);
-    buf_str(b, ",\"operator_limit_bytes\":");
-    put_bytes(b, w->operator_limit_bytes);
-    buf_str(b, ",\"budget_bytes\":");
-    put_bytes(b, w->out.budget_bytes);
-    buf_printf(b, ",\"reason\":\"%s\"}", gov_reason_name(w->out.reason));
 }
 
 static void put_requests(struct buf *b, const struct server *s) {
@@ -156,7 +137,7 @@ void api_info_status(struct server *s, struct conn *c) {
                ",\"target\":%" PRIu32 ",\"bits\":%.3f,\"budget_bytes\":",
                m->hash, ladder_name(m->ladder), position, ladder_n_steps(m->ladder),
                pager_target(s->swap.pager), api_info_bits(s, position));
-    put_bytes(&b, s->swap.out.budget_bytes);
+    api_info_put_bytes(&b, s->swap.out.budget_bytes);
     buf_printf(&b,
                ",\"resident_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64 ",\"kv_kept_bytes\":%" PRIu64
                ",\"scratch_bytes\":%" PRIu64 ",\"slack_bytes\":%" PRIu64 ",\"rss_bytes\":%" PRIu64
@@ -166,10 +147,15 @@ void api_info_status(struct server *s, struct conn *c) {
     put_units(&b, s);
     buf_str(&b, ",");
     put_paging(&b, s);
-    buf_printf(&b, ",\"duty\":100,\"threads\":%u,\"cpus\":\"%s\",\"kernels\":\"%s\",",
-               pool_threads(m->pool), pool_cpus(m->pool), cpu_ops_name(m->ops));
-    put_memory(&b, s);
-    buf_str(&b, ",\"thermal\":[],");
+    buf_printf(&b,
+               ",\"duty\":%" PRIu32
+               ",\"threads\":%u,\"threads_max\":%u,\"cpus\":\"%s\",\"kernels\":\"%s\",",
+               s->swap.out.duty_permille / 10, pool_active(m->pool), pool_threads(m->pool),
+               pool_cpus(m->pool), cpu_ops_name(m->ops));
+    api_sense_put(&b, s);
+    api_sense_put_sources(&b, s);
+    buf_printf(&b, "\"speed\":{\"decode_tps\":%.1f,\"prefill_tps\":%.1f},",
+               s->calls.speed.decode_tps, s->calls.speed.prefill_tps);
     put_requests(&b, s);
     buf_printf(&b,
                ",\"connections\":%u,\"epoch\":%" PRIu64 ",\"uptime_s\":%" PRIu64
@@ -212,7 +198,7 @@ void api_info_put_state(struct server *s, struct buf *b) {
                ",\"bits\":%.3f,\"resident_bytes\":%" PRIu64 ",\"budget_bytes\":",
                server_state_name(s), level_of(s), position, ladder_n_steps(s->model.ladder),
                api_info_bits(s, position), weight_bytes(s));
-    put_bytes(b, s->swap.out.budget_bytes);
+    api_info_put_bytes(b, s->swap.out.budget_bytes);
     buf_str(b, "}");
 }
 
@@ -253,15 +239,15 @@ void api_info_limit(struct server *s, struct conn *c, const char *body, size_t n
 
     struct buf b = {0};
     buf_str(&b, "{\"limit_bytes\":");
-    put_bytes(&b, bytes);
+    api_info_put_bytes(&b, bytes);
     buf_printf(&b,
                ",\"position\":%" PRIu32 ",\"target\":%" PRIu32 ",\"positions\":%" PRIu32
                ",\"is_over\":%s,\"budget_bytes\":",
                swap_position(s), pager_target(s->swap.pager), ladder_n_steps(s->model.ladder),
                s->swap.out.is_over ? "true" : "false");
-    put_bytes(&b, s->swap.out.budget_bytes);
+    api_info_put_bytes(&b, s->swap.out.budget_bytes);
     buf_str(&b, ",");
-    put_memory(&b, s);
+    api_sense_put_memory(&b, s);
     buf_str(&b, "}");
     reply_json(c, 200, "", &b);
 }
@@ -331,14 +317,10 @@ static void put_gauges(struct server *s, struct buf *b) {
          s->calls.n_parsing + s->calls.n_queued},
         {"ebb_connections", "Open.", conn_hub_n(s->hub)},
         {"ebb_event_listeners", "Of /ebb/events.", events_n(s->events)},
-        {"ebb_threads", "That compute.", pool_threads(m->pool)},
-        {"ebb_memory_known", "1 if MemAvailable can be read.", w->reading.has_mem},
+        {"ebb_threads", "That compute.", pool_active(m->pool)},
     };
     for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
         metrics_put(b, gauges[i].name, "gauge", gauges[i].help, "", gauges[i].v);
-    if (w->reading.has_mem)
-        metrics_put(b, "ebb_memory_available_bytes", "gauge", "MemAvailable.", "",
-                    (double)w->reading.mem_available_bytes);
     if (w->out.budget_bytes != UINT64_MAX)
         metrics_put(b, "ebb_budget_bytes", "gauge", "For weights, KV and scratch together.", "",
                     (double)w->out.budget_bytes);
@@ -361,6 +343,7 @@ void api_info_metrics(struct server *s, struct conn *c) {
              cpu_ops_name(s->model.ops));
     metrics_put(&b, "ebb_build_info", "gauge", "The program.", labels, 1);
     put_gauges(s, &b);
+    api_sense_put_metrics(&b, s);
     put_rungs(&b, s);
     put_paging_metrics(&b, s);
     metrics_put_counters(&b, &s->metrics);

@@ -25,7 +25,11 @@
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
 
-enum { PING_US = 3000000, MAX_EVENTS_A_TURN = 4096 };
+enum {
+    PING_US = 3000000,
+    MAX_EVENTS_A_TURN = 4096,
+    SPEED_US = 2000000, /* over which tokens a second are told */
+};
 
 enum call_state { CALL_PARSING, CALL_QUEUED, CALL_RUNNING };
 
@@ -187,6 +191,11 @@ static void after_parse(uv_work_t *w, int status) {
     if (server_state(s) != SERVER_READY) {
         api_fault_set(&k->fault, -EAGAIN, "The server is stopping.");
         refuse(k, &k->fault, "Retry-After: 5\r\n");
+    } else if (s->swap.out.refuses) {
+        api_fault_set(&k->fault, -EAGAIN, "The server takes no new requests now: %s.",
+                      s->swap.out.stage + 1 == GOV_STAGES ? "the device is too hot"
+                                                          : "the device's memory is all but gone");
+        refuse(k, &k->fault, "Retry-After: 10\r\n");
     } else if (s->calls.n_queued >= s->config.serve_queue &&
                s->calls.n_running + s->calls.n_queued >=
                    s->config.serve_slots + s->config.serve_queue) {
@@ -328,6 +337,9 @@ static void finish_call(struct call *k, const struct job_event *ev) {
     struct server *s = k->s;
     struct metrics *m = &s->metrics;
     m->prompt_tokens += ev->usage.n_prompt_done;
+    if (ev->usage.prompt_us > 0)
+        s->calls.speed.prefill_tps = (double)ev->usage.n_prompt_done * 1e6 /
+                                     (double)ev->usage.prompt_us;
     m->kept_tokens += ev->usage.n_kept;
     m->generated_tokens += ev->usage.n_generated;
     m->prompt_seconds += (double)ev->usage.prompt_us / 1e6;
@@ -376,6 +388,7 @@ static void drain_call(struct call *k) {
             return;
         }
         k->heard_us = server_now_us();
+        s->calls.speed.n_tokens++;
         if (!k->first_token_us) {
             k->first_token_us = k->heard_us;
             metrics_observe(&s->metrics.first_token_seconds,
@@ -396,8 +409,16 @@ void call_drain_all(struct server *s) {
 
 /* ---- time and the end ---- */
 
+static void measure_speed(struct call_speed *sp, uint64_t now_us) {
+    if (now_us - sp->since_us < SPEED_US) return;
+    sp->decode_tps = (double)(sp->n_tokens - sp->n_before) * 1e6 / (double)(now_us - sp->since_us);
+    sp->n_before = sp->n_tokens;
+    sp->since_us = now_us;
+}
+
 void call_tick(struct server *s) {
     uint64_t now = server_now_us();
+    measure_speed(&s->calls.speed, now);
     struct call *next;
     for (struct call *k = s->calls.first; k; k = next) {
         next = k->next;

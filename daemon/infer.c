@@ -22,7 +22,8 @@ struct infer {
     struct jobs *js;
     struct batch *batch;
     struct store *store;
-    const struct pool *pool;
+    struct pool *pool;
+    _Atomic uint32_t duty_permille; /* relaxed: a step more or less at the old pace */
     pthread_t thread;
     _Atomic bool has_ended; /* release after the last event, acquire in infer_has_ended() */
     uint32_t n;             /* jobs in the batch */
@@ -79,6 +80,19 @@ static void add_new(struct infer *in, bool is_stopped) {
     }
 }
 
+/* A step, and then rest in the proportion that is asked for: a board cools between two steps as it
+ * does between two requests. Whoever waits for the thread (a cancelled job, a new plan, the end)
+ * shortens the rest. */
+static void step(struct infer *in, const struct plan *plan) {
+    uint64_t duty = atomic_load_explicit(&in->duty_permille, memory_order_relaxed);
+    uint64_t start_us = now_us();
+    batch_step(in->batch, plan, now_us);
+    if (duty >= 1000) return;
+    uint64_t rest_us = (now_us() - start_us) * (1000 - duty) / duty;
+    jobs_flush(in->js, /* force= */ false);
+    jobs_rest(in->js, MIN(rest_us, (uint64_t)INFER_MAX_PAUSE_US));
+}
+
 static void *run(void *ud) {
     struct infer *in = ud;
     bool is_running = true;
@@ -91,7 +105,7 @@ static void *run(void *ud) {
         const struct plan *plan = store_adopt(in->store, &has_changed);
         /* The loop frees what the old plan held as soon as it hears of it. */
         if (has_changed) jobs_flush(in->js, /* force= */ true);
-        if (is_running && plan && batch_has_work(in->batch)) batch_step(in->batch, plan, now_us);
+        if (is_running && plan && batch_has_work(in->batch)) step(in, plan);
         for (uint32_t i = in->n; i-- > 0;)
             if (jobs_has_ended(in->slots[i].job)) end_slot(in, i);
         jobs_flush(in->js, /* force= */ false);
@@ -105,7 +119,7 @@ static void *run(void *ud) {
     return NULL;
 }
 
-int infer_start(struct jobs *js, struct batch *b, struct store *st, const struct pool *pool,
+int infer_start(struct jobs *js, struct batch *b, struct store *st, struct pool *pool,
                 uint32_t slots, struct infer **ret, struct err *e) {
     struct infer *in = calloc(1, sizeof(*in) + slots * sizeof(in->slots[0]));
     if (!in) return err_set(e, -ENOMEM, "no memory for the inference thread");
@@ -113,6 +127,7 @@ int infer_start(struct jobs *js, struct batch *b, struct store *st, const struct
     in->batch = b;
     in->store = st;
     in->pool = pool;
+    atomic_init(&in->duty_permille, 1000);
     atomic_init(&in->has_ended, false);
 
     /* Signals belong to the loop. */
@@ -127,6 +142,11 @@ int infer_start(struct jobs *js, struct batch *b, struct store *st, const struct
     }
     *ret = in;
     return 0;
+}
+
+void infer_set_pace(struct infer *in, uint32_t duty_permille, uint32_t threads) {
+    atomic_store_explicit(&in->duty_permille, duty_permille, memory_order_relaxed);
+    pool_set_active(in->pool, threads);
 }
 
 bool infer_has_ended(const struct infer *in) {

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "core/err.h"
 #include "core/stream.h"
@@ -59,7 +60,12 @@ int jobs_create(void (*wake)(void *ud), void *ud, struct jobs **ret) {
         free(js);
         return -ENOMEM;
     }
-    if (pthread_cond_init(&js->cond, NULL) != 0) {
+    pthread_condattr_t attr; /* jobs_rest() must not follow a clock that is set */
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    int r = pthread_cond_init(&js->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    if (r != 0) {
         pthread_mutex_destroy(&js->lock);
         free(js);
         return -ENOMEM;
@@ -203,6 +209,18 @@ bool jobs_take(struct jobs *js, bool may_wait) {
     atomic_store_explicit(&js->is_busy, true, memory_order_relaxed);
     jobs_beat(js);
     return !is_stopped;
+}
+
+void jobs_rest(struct jobs *js, uint64_t us) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + us * 1000;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    pthread_mutex_lock(&js->lock);
+    int r = 0;
+    while (!js->is_kicked && r == 0) r = pthread_cond_timedwait(&js->cond, &js->lock, &until);
+    pthread_mutex_unlock(&js->lock);
 }
 
 struct job *jobs_pop(struct jobs *js) {

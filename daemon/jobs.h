@@ -71,6 +71,8 @@ bool jobs_is_stuck(struct jobs *js);
 
 /* New jobs (a list for jobs_pop()), waiting for something to do if `may_wait`. False: stop. */
 bool jobs_take(struct jobs *js, bool may_wait);
+/* Waits so long, or until something comes that jobs_take() would return for. */
+void jobs_rest(struct jobs *js, uint64_t us);
 struct job *jobs_pop(struct jobs *js); /* NULL: no more */
 struct session *jobs_session(const struct job *j);
 bool jobs_is_cancelled(const struct job *j);

@@ -167,26 +167,15 @@ static int open_engine(struct server *s, const char *cpu, struct err *e) {
 /* Where on the ladder the memory of this moment allows to start. */
 static int choose_position(struct server *s, uint32_t *ret, struct err *e) {
     struct server_model *m = &s->model;
-    struct gov_settings set;
-    swap_sense(s);
-    swap_settings(s, &set);
-    struct gov_input in = {
-        .mem_available_bytes = s->swap.reading.mem_available_bytes,
-        .has_mem = s->swap.reading.has_mem,
-        .operator_limit_bytes = s->swap.operator_limit_bytes,
-        .weight_bytes = 0,
-        .other_bytes = mem_bytes(m->mem, MEM_SCRATCH) + mem_bytes(m->mem, MEM_SLAB) +
-                       m->slack_bytes,
-        .position = 0,
-    };
-    s->swap.out = gov_step(&s->swap.gov, &set, m->ladder, &in, server_now_us());
+    govern_sense(s);
+    govern_step(s, /* is_fresh= */ true, server_now_us());
     uint64_t least = ladder_bytes(m->ladder, ladder_n_steps(m->ladder));
     if (s->swap.out.is_over && s->swap.reading.has_mem)
         return err_set(e, -ENOSPC,
                        "the smallest form of the weights needs %" PRIu64 " MiB beside %" PRIu64
                        " MiB of scratch, and the budget is %" PRIu64
                        " MiB (memory.limit, memory.reserve, MemAvailable)",
-                       least >> 20, in.other_bytes >> 20, s->swap.out.budget_bytes >> 20);
+                       least >> 20, govern_other_bytes(s) >> 20, s->swap.out.budget_bytes >> 20);
     *ret = s->swap.out.position;
     return 0;
 }

@@ -1,10 +1,10 @@
 /* One reading of everything the governor looks at. Each source can be unknown by itself, and what
  * is unknown is never zero and never plenty: a value counts only if its has_* flag is set.
  *
- * Files of /proc and of cgroups are read at the call, in a hundred microseconds on a small machine. Those of /sys
- * (zones, clocks, firmware) go through drivers that may take long or never answer: a thread of
- * their own reads them once a second, and a reading takes its newest result. A result older than
- * SENSE_STALE_US is unknown.
+ * Files of /proc and of cgroups are read at the call, in a hundred microseconds on a small machine.
+ * Those of /sys (zones, clocks, firmware) go through drivers that may take long or never answer: a
+ * thread of their own reads them once a second, and a reading takes its newest result. A result
+ * older than SENSE_STALE_US is unknown.
  *
  * Totals only grow. One that goes back, or that of another cgroup after we were moved, makes that
  * source unknown for one reading; differences may be taken again from the next one on. They may

@@ -161,6 +161,8 @@ void server_give_up(struct server *s, enum server_fail why) {
 /* ---- signals ---- */
 
 /* The tick is as fast as the sensors are to be read, and never slower than housekeeping needs. */
+static void on_tick(uv_timer_t *t);
+
 static uint64_t tick_ms(const struct server *s) {
     return MIN(MAX(s->config.sense_interval_us / 1000, 1), TICK_MS);
 }
@@ -189,7 +191,7 @@ static void reload(struct server *s) {
         log_event(s->log, LOG_INFO, "reloaded %s", s->config_path);
         server_put_status(s, status, sizeof(status));
         notify_send(s->notify, "READY=1\nSTATUS=%s", status);
-        swap_sense(s);
+        govern_sense(s);
         swap_step(s);
     }
     char json[64];
@@ -229,6 +231,15 @@ static void check_progress(struct server *s, uint64_t now) {
     }
 }
 
+/* A reading that says shed is to be seen twice before it counts: the next one comes sooner. */
+static void hurry(struct server *s) {
+    uint64_t ms = s->swap.out.is_suspicious ? MAX(tick_ms(s) / 2, 1u) : tick_ms(s);
+    if (s->is_hurried == s->swap.out.is_suspicious) return;
+    s->is_hurried = s->swap.out.is_suspicious;
+    int r = uv_timer_start(&s->tick, on_tick, ms, ms);
+    ASSERT(r == 0); /* it fails without a callback, or when it closes */
+}
+
 static void on_tick(uv_timer_t *t) {
     struct server *s = t->data;
     uint64_t now = server_now_us();
@@ -243,11 +254,12 @@ static void on_tick(uv_timer_t *t) {
     case SERVER_READY:
     case SERVER_DRAINING:
         /* Half a tick early is nearer than a whole tick late. */
-        if (now + tick_ms(s) * 500 >= s->sensed_us + s->config.sense_interval_us) {
+        if (now + tick_ms(s) * 500 >= s->sensed_us + s->config.sense_interval_us || s->is_hurried) {
             s->sensed_us = now;
-            swap_sense(s);
+            govern_sense(s);
         }
         swap_step(s);
+        hurry(s);
         paging_look(s);
         call_tick(s);
         if (now - s->pinged_us >= PING_US) {
@@ -389,8 +401,9 @@ static int make_loop(struct server *s, struct err *e) {
 static void on_pressure(void *ud) {
     struct server *s = ud;
     log_event(s->log, LOG_DEBUG, "the service manager tells of memory pressure");
+    s->swap.n_alarms++;
     if (server_state(s) != SERVER_READY && server_state(s) != SERVER_DRAINING) return;
-    swap_sense(s);
+    govern_sense(s);
     swap_step(s);
 }
 
@@ -431,9 +444,13 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
 
     int r = open_sockets(s, ret_fail, e);
     if (r == 0) {
-        const struct sense_opts so = {.root = s->config.sense_root};
+        const struct sense_opts so = {.root = s->config.sense_root, .zones = s->config.heat_zones};
         *ret_fail = SERVER_FAIL_MEMORY;
         r = sense_create(&so, &s->swap.sense, e);
+    }
+    if (r == 0) {
+        *ret_fail = SERVER_FAIL_SOCKET;
+        r = govern_open_trace(s, e);
     }
     if (r == 0) r = load_open(s, o->cpu, ret_fail, e);
     bool has_loop = r == 0;
@@ -483,6 +500,7 @@ bool server_destroy(struct server *s) {
     int r = uv_loop_close(&s->loop);
     ASSERT(r == 0);
     load_close(s);
+    govern_close_trace(s);
     sense_destroy(s->swap.sense); /* a thread that hangs in a driver ends with the process */
     free(s);
     return true;

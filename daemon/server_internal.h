@@ -100,6 +100,27 @@ struct swap_unit {
     struct iowork *reads[PAGER_PARTS]; /* under way; borrowed */
 };
 
+/* Time lost to waiting for memory, between the last two readings. */
+struct server_stall {
+    bool has;
+    uint32_t some_permille, full_permille;
+    uint64_t at_us;
+};
+
+/* What the governor is told; the sums wrap on purpose. */
+struct server_stall_total {
+    enum sense_stall source;
+    uint64_t some_us, full_us;         /* as last told */
+    uint64_t some_add_us, full_add_us; /* to what the source says */
+};
+
+/* govern.c: log.trace. */
+struct server_trace {
+    int fd; /* -1: none */
+    bool has_head;
+    struct gov_settings set; /* as last written */
+};
+
 struct server_swap {
     struct pager *pager;
     struct gov_state gov;
@@ -108,7 +129,12 @@ struct server_swap {
     struct watch *watch; /* NULL: nothing tells us of pressure */
     struct sense_reading reading;
     bool has_reading;
-    bool is_fresh; /* no decision has been made on it yet */
+    struct server_stall stall;
+    struct server_stall_total stall_total;
+    uint64_t heat_seen_us; /* of the zones' last reading */
+    uint32_t n_alarms;     /* of the watch, not yet decided on */
+    bool has_pace;         /* the inference thread has been told */
+    bool is_fresh;         /* no decision has been made on it yet */
     uint64_t operator_limit_bytes;
     uint64_t wanted_bytes;   /* KV that waits for room */
     struct swap_unit *units; /* [n_units] */
@@ -137,7 +163,15 @@ struct server_paging {
 };
 
 /* call.c. */
+/* Tokens a second, of all requests together. */
+struct call_speed {
+    uint64_t n_tokens, n_before, since_us;
+    double decode_tps;  /* over the last two seconds */
+    double prefill_tps; /* of the last prompt that was computed; 0 = none yet */
+};
+
 struct server_calls {
+    struct call_speed speed;
     struct call *first, *last; /* all, oldest first */
     unsigned n_parsing, n_queued, n_running;
     uint64_t next_id; /* random start */
@@ -170,6 +204,7 @@ struct server {
     struct server_model model;
     struct server_loading loading;
     struct server_swap swap;
+    struct server_trace trace;
     struct server_paging paging;
     struct server_calls calls;
 
@@ -178,6 +213,7 @@ struct server {
     uint64_t reloaded_us;
     uint64_t sensed_us;
     bool wants_reload;
+    bool is_hurried; /* the tick is faster, as a reading is to be confirmed */
     bool is_stuck;
     bool is_left_behind; /* a thread that does not end, when the process does */
     uint64_t stuck_checked_us;
@@ -205,11 +241,26 @@ int load_open(struct server *s, const char *cpu, enum server_fail *ret_fail,
 void load_begin(struct server *s); /* reads the extents; ends in server_ready() or give_up() */
 void load_close(struct server *s); /* after the inference thread is joined */
 
+/* govern.c */
+void govern_settings(const struct server *s, struct gov_settings *ret);
+void govern_sense(struct server *s); /* a new reading */
+void govern_input(struct server *s, bool is_fresh, struct gov_input *ret);
+/* Decides; pace and trace follow. The position is the caller's to act on. */
+void govern_step(struct server *s, bool is_fresh, uint64_t now_us);
+uint64_t govern_fixed_bytes(const struct server_model *m); /* resident at every position */
+/* Caches of ended requests are in neither: they give way to anything. */
+uint64_t govern_kv_bytes(const struct server *s);
+uint64_t govern_other_bytes(const struct server *s);
+/* The temperature not to be reached in a zone. */
+int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z);
+/* Least distance to it; false: no zone that matters is known. */
+bool govern_headroom(const struct server *s, int32_t *ret_mc);
+int govern_open_trace(struct server *s, struct err *e) MUST_CHECK;
+void govern_close_trace(struct server *s);
+
 /* swap.c */
 int swap_create(struct server *s, uint32_t position, struct err *e) MUST_CHECK;
 void swap_destroy(struct server *s);
-void swap_settings(const struct server *s, struct gov_settings *ret);
-void swap_sense(struct server *s);   /* a new reading */
 void swap_step(struct server *s);    /* decide and act on the newest reading */
 void swap_adopted(struct server *s); /* the inference thread may have adopted a plan */
 void swap_set_limit(struct server *s, uint64_t bytes);
@@ -269,6 +320,13 @@ void api_info_ladder(struct server *s, struct conn *c);
 void api_info_events(struct server *s, struct conn *c);
 void api_info_limit(struct server *s, struct conn *c, const char *body, size_t n);
 void api_info_put_state(struct server *s, struct buf *b); /* JSON for events of the state */
+void api_info_put_bytes(struct buf *b, uint64_t v);       /* null for UINT64_MAX */
+
+/* api_sense.c: what the sensors say, for /ebb/status and /metrics. */
+void api_sense_put(struct buf *b, const struct server *s);         /* "memory", "thermal", "heat" */
+void api_sense_put_memory(struct buf *b, const struct server *s);  /* "memory" */
+void api_sense_put_sources(struct buf *b, const struct server *s); /* "sources" and a comma */
+void api_sense_put_metrics(struct buf *b, const struct server *s);
 double api_info_bits(const struct server *s, uint32_t position);
 
 #endif

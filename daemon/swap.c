@@ -17,18 +17,6 @@
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
 
-void swap_settings(const struct server *s, struct gov_settings *ret) {
-    const struct config *c = &s->config;
-    *ret = (struct gov_settings){
-        .limit_bytes = c->memory_limit_bytes,
-        .reserve_bytes = c->memory_reserve_bytes,
-        .margin_bytes = c->memory_margin_bytes,
-        .hold_us = c->memory_hold_us,
-        .step_us = c->memory_step_us,
-        .stale_us = c->sense_stale_us,
-    };
-}
-
 static const enum pack_part pack_parts[PAGER_PARTS] = {
     [PAGER_HIGH] = PACK_HIGH, [PAGER_LOW] = PACK_LOW, [PAGER_SWSC] = PACK_SWSC};
 
@@ -74,43 +62,13 @@ uint32_t swap_position(const struct server *s) {
     return s->swap.pager ? pager_position(s->swap.pager) : s->loading.position;
 }
 
-void swap_sense(struct server *s) {
-    struct sense_reading now;
-    sense_read(s->swap.sense, server_now_us(), &now);
-    if (s->swap.has_reading ? s->swap.reading.has_mem != now.has_mem : !now.has_mem) {
-        if (now.has_mem)
-            log_event(s->log, LOG_INFO, "MemAvailable is known again: %" PRIu64 " MiB",
-                      now.mem_available_bytes >> 20);
-        else
-            log_event(s->log, LOG_WARN, "memory is unknown, nothing will grow: %s",
-                      now.mem_err.msg);
-    }
-    s->swap.reading = now;
-    s->swap.has_reading = true;
-    s->swap.is_fresh = true;
-}
-
-/* What is resident at every position. */
-static uint64_t fixed_bytes(const struct server_model *m) {
-    return m->core->bytes + (m->books ? m->books->bytes : 0);
-}
-
-/* Caches of ended requests are not counted: they give way to anything, see make_way(). */
-static uint64_t kv_bytes_in_use(const struct server *s) {
-    return mem_bytes(s->model.mem, MEM_KV) - prefix_bytes(s->model.prefix);
-}
-
-static uint64_t other_bytes(const struct server *s) {
-    const struct server_model *m = &s->model;
-    return kv_bytes_in_use(s) + mem_bytes(m->mem, MEM_SCRATCH) + fixed_bytes(m) + m->slack_bytes;
-}
-
 /* Caches of ended requests go before anything else, as far as what is held, what is wanted and what
  * is being read is more than the budget. */
 static void make_way(struct server *s, uint64_t wanted) {
     uint64_t coming = ladder_bytes(s->model.ladder, pager_target(s->swap.pager));
-    uint64_t weights = MAX(mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model), coming);
-    uint64_t held = other_bytes(s) + weights + prefix_bytes(s->model.prefix);
+    uint64_t weights = MAX(mem_bytes(s->model.mem, MEM_SLAB) - govern_fixed_bytes(&s->model),
+                           coming);
+    uint64_t held = govern_other_bytes(s) + weights + prefix_bytes(s->model.prefix);
     uint64_t budget = s->swap.out.budget_bytes;
     if (budget == UINT64_MAX) return;
     uint64_t room = budget > wanted ? budget - wanted : 0;
@@ -293,29 +251,16 @@ void swap_stop(struct server *s) {
 
 void swap_step(struct server *s) {
     struct server_swap *w = &s->swap;
-    struct gov_settings set;
     if (server_state(s) != SERVER_READY && server_state(s) != SERVER_DRAINING) return;
     if (w->is_stepping) return;
     w->is_stepping = true;
-    swap_settings(s, &set);
     bool again = true, is_fresh = w->is_fresh;
     w->is_fresh = false;
-    /* After a step up the governor may allow the next at once (an operator raised the limit). */
+    /* After a step up the governor may allow the next at once (an operator raised the limit). A
+     * reading counts once, before the bytes change. */
     while (again) {
         uint64_t now = server_now_us();
-        /* Caches of ended requests are as good as free memory: they go when it is needed. */
-        uint64_t available = w->reading.mem_available_bytes + prefix_bytes(s->model.prefix);
-        struct gov_input in = {
-            /* The governor adds what is held and what is available. KV that is wanted is not held
-             * yet, so it is taken off here; a reading counts once, before the bytes change. */
-            .mem_available_bytes = available - w->wanted_bytes,
-            .has_mem = is_fresh && w->reading.has_mem && available >= w->wanted_bytes,
-            .operator_limit_bytes = w->operator_limit_bytes,
-            .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model),
-            .other_bytes = other_bytes(s) + w->wanted_bytes,
-            .position = pager_position(w->pager),
-        };
-        w->out = gov_step(&w->gov, &set, s->model.ladder, &in, now);
+        govern_step(s, is_fresh, now);
         pager_set_target(w->pager, w->out.position, w->out.weight_budget_bytes);
         make_way(s, 0);
         again = act(s, now);
@@ -338,12 +283,13 @@ void swap_adopted(struct server *s) {
 
 void swap_set_limit(struct server *s, uint64_t bytes) {
     s->swap.operator_limit_bytes = bytes;
-    swap_sense(s);
+    govern_sense(s);
     swap_step(s);
 }
 
 static bool fits(const struct server *s, uint64_t bytes) {
-    uint64_t held = other_bytes(s) + mem_bytes(s->model.mem, MEM_SLAB) - fixed_bytes(&s->model);
+    uint64_t held = govern_other_bytes(s) + mem_bytes(s->model.mem, MEM_SLAB) -
+                    govern_fixed_bytes(&s->model);
     uint64_t budget = s->swap.out.budget_bytes;
     return held <= budget && bytes <= budget - held;
 }
@@ -351,8 +297,9 @@ static bool fits(const struct server *s, uint64_t bytes) {
 int swap_room(struct server *s, uint64_t bytes, uint64_t new_bytes) {
     struct server_swap *w = &s->swap;
     const struct server_model *m = &s->model;
-    uint64_t budget = w->out.budget_bytes, kv = kv_bytes_in_use(s);
-    uint64_t least = ladder_bytes(m->ladder, ladder_n_steps(m->ladder)) + other_bytes(s) - kv;
+    uint64_t budget = w->out.budget_bytes, kv = govern_kv_bytes(s);
+    uint64_t least = ladder_bytes(m->ladder, ladder_n_steps(m->ladder)) + govern_other_bytes(s) -
+                     kv;
     if (least > budget || bytes > budget - least) return -ENOSPC;
     if (fits(s, bytes)) {
         make_way(s, new_bytes);

@@ -126,6 +126,10 @@ static const struct bad bad_files[] = {
      "f:3:19: memory.reserve: 'auto' is not a size, such as 512MiB (units: B KiB MiB GiB TiB)"},
     {MODEL "memory: {hold: 30}\n",
      "f:3:16: memory.hold: '30' is not a time, such as 30s (units: ms s min)"},
+    {MODEL "heat: {margin: 8}\n", "f:3:16: heat.margin: '8' is not a temperature, such as 80C"},
+    {MODEL "heat: {margin: -8C}\n",
+     "f:3:16: heat.margin: '-8C' is not a temperature, such as 80C"},
+    {MODEL "heat: {margin: 61C}\n", "f:3:16: heat.margin: 61C is out of range: 1C to 60C"},
     {MODEL "socket: {mode: 0680}\n",
      "f:3:16: socket.mode: '0680' is not an octal file mode, such as 0660"},
     {MODEL "socket: {mode: 1777}\n", "f:3:16: socket.mode: 1777 is out of range: 0600 to 0777"},
@@ -178,6 +182,8 @@ static void every_key_checks_both_ends_of_its_range(void) {
                 snprintf(text, sizeof(text), "%llo", (unsigned long long)v);
             else if (k->type == SCHEMA_TIME)
                 value_format_time(v, text);
+            else if (k->type == SCHEMA_TEMP)
+                value_format_temp(v, text);
             else
                 snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
             struct config c;
@@ -287,6 +293,10 @@ static void random_config(uint64_t *rng, struct config *c) {
             if (k->has_auto && v % 2) strcpy(text, "auto");
             break;
         case SCHEMA_TIME: value_format_time(v, text); break;
+        case SCHEMA_TEMP:
+            value_format_temp(v, text);
+            if (k->has_auto && v % 2) strcpy(text, "auto");
+            break;
         case SCHEMA_LOG_LEVEL:
             strcpy(text, (const char *[]){"error", "warn", "info", "debug"}[v]);
             break;
@@ -418,6 +428,10 @@ static void sizes_and_times(void) {
     CHECK_STR(buf, "0s");
     value_format_time(1500, buf);
     CHECK_STR(buf, "1.500ms");
+    value_format_temp(72500, buf);
+    CHECK_STR(buf, "72.500C");
+    value_format_temp(80000, buf);
+    CHECK_STR(buf, "80C");
 }
 
 static void restarts_are_named(void) {

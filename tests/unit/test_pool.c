@@ -1,5 +1,6 @@
 /* pool: every chunk once, results visible, sleeping and waking, many jobs in a row. */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -73,6 +74,49 @@ static void each_chunk_runs_once(void) {
 static void sleepers_are_woken(void) {
     run_jobs(2, 200, true);
     run_jobs(4, 200, true);
+}
+
+static void note_thread(void *ud, uint32_t chunk) {
+    pthread_t *who = ud;
+    who[chunk] = pthread_self();
+    nap_us(200);
+}
+
+/* Fewer threads may work for a while; every chunk still runs, and with one it is the caller. */
+static void threads_rest_and_come_back(void) {
+    struct pool *p;
+    struct err e = {0};
+    REQUIRE_OK(pool_create(4, &p, &e), &e);
+    static struct job j;
+    static uint32_t want[MAX_CHUNKS];
+    memset(&j, 0, sizeof(j));
+    memset(want, 0, sizeof(want));
+    uint64_t rng = t_seed();
+    for (unsigned r = 0; r < 3000; r++) {
+        uint32_t n = (uint32_t)(t_rand(&rng) % 40);
+        if (r % 5 == 0) pool_set_active(p, (unsigned)(t_rand(&rng) % 6));
+        CHECK(pool_active(p) >= 1 && pool_active(p) <= 4);
+        j.round = r;
+        for (uint32_t i = 0; i < n; i++) want[i] += j.in[i] + r;
+        pool_run(p, add_round, &j, n);
+    }
+    CHECK_MEM(j.out, want, sizeof(want));
+    pthread_t who[32];
+    pool_set_active(p, 1);
+    CHECK_EQU(pool_active(p), 1);
+    nap_us(100000); /* those that still took chunks have seen it */
+    pool_run(p, note_thread, who, ARRAY_LEN(who));
+    for (size_t i = 0; i < ARRAY_LEN(who); i++) CHECK(pthread_equal(who[i], pthread_self()));
+    pool_set_active(p, 4);
+    bool has_other = false;
+    for (int round = 0; round < 100 && !has_other; round++) {
+        pool_run(p, note_thread, who, ARRAY_LEN(who));
+        for (size_t i = 0; i < ARRAY_LEN(who); i++)
+            has_other = has_other || !pthread_equal(who[i], pthread_self());
+    }
+    CHECK(has_other);
+    pool_set_active(p, 2);
+    pool_destroy(p); /* some sleep */
 }
 
 static void idle_pool_stops_at_once(void) {
@@ -178,6 +222,7 @@ static const struct t_case cases[] = {
     {"one_thread_runs_inline", one_thread_runs_inline},
     {"each_chunk_runs_once", each_chunk_runs_once},
     {"sleepers_are_woken", sleepers_are_woken},
+    {"threads_rest_and_come_back", threads_rest_and_come_back},
     {"idle_pool_stops_at_once", idle_pool_stops_at_once},
     {"default_is_one_per_core", default_is_one_per_core},
     {"threads_keep_to_big_cores", threads_keep_to_big_cores},

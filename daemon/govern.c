@@ -1,0 +1,244 @@
+/* Readings and settings into what the governor takes, and its pace into what computes. Nothing here
+ * decides: gov.h does. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/gov_trace.h"
+#include "core/ladder.h"
+#include "core/mem.h"
+#include "core/pool.h"
+#include "core/prefix.h"
+#include "core/slab.h"
+#include "daemon/events.h"
+#include "daemon/infer.h"
+#include "daemon/log.h"
+#include "daemon/server_internal.h"
+
+enum { DEFAULT_TRIP_MC = 80000, CRITICAL_DISTANCE_MC = 10000 };
+
+void govern_settings(const struct server *s, struct gov_settings *ret) {
+    const struct config *c = &s->config;
+    bool is_auto = c->memory_emergency_bytes == CONFIG_AUTO_BYTES;
+    *ret = (struct gov_settings){
+        .limit_bytes = c->memory_limit_bytes,
+        .reserve_bytes = c->memory_reserve_bytes,
+        .margin_bytes = c->memory_margin_bytes,
+        .emergency_bytes = is_auto ? c->memory_reserve_bytes / 4 : c->memory_emergency_bytes,
+        .hold_us = c->memory_hold_us,
+        .hold_max_us = c->memory_hold_max_us,
+        .step_us = c->memory_step_us,
+        .stale_us = c->sense_stale_us,
+        .changes_per_hour = c->memory_changes,
+        .stall_permille = c->memory_stall_percent * 10,
+        .is_heat_on = c->heat_is_enabled,
+        .heat_margin_mc = (int32_t)c->heat_margin_mc,
+        .heat_hysteresis_mc = (int32_t)c->heat_hysteresis_mc,
+        .heat_hold_us = c->heat_hold_us,
+        .max_threads = s->model.pool ? pool_threads(s->model.pool) : 1,
+    };
+}
+
+/* ---- readings ---- */
+
+int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z) {
+    if (s->config.heat_trip_mc != CONFIG_AUTO) return (int32_t)s->config.heat_trip_mc;
+    if (z->has_passive) return z->passive_mc;
+    if (z->has_hot) return z->hot_mc;
+    if (z->has_critical) return z->critical_mc - CRITICAL_DISTANCE_MC;
+    return DEFAULT_TRIP_MC;
+}
+
+bool govern_headroom(const struct server *s, int32_t *ret_mc) {
+    const struct sense_reading *r = &s->swap.reading;
+    int64_t least = INT32_MAX;
+    bool has = false;
+    for (uint32_t i = 0; i < r->n_zones; i++) {
+        const struct sense_zone *z = &r->zones[i];
+        if (!z->is_wanted || !z->has_temp) continue;
+        least = MIN(least, (int64_t)govern_trip_mc(s, z) - z->temp_mc);
+        has = true;
+    }
+    *ret_mc = (int32_t)least;
+    return has && r->has_heat;
+}
+
+/* Shares of the time between two readings of the same file, for people. */
+static void note_stall(struct server_swap *w, const struct sense_reading *now, uint64_t now_us) {
+    struct server_stall *st = &w->stall;
+    uint64_t span_us = now_us - st->at_us;
+    bool is_same = w->has_reading && w->reading.has_stall && now->has_stall &&
+                   w->reading.stall_source == now->stall_source && span_us > 0;
+    st->has = is_same;
+    st->at_us = now_us;
+    if (!is_same) return;
+    uint64_t some = now->stall_some_us - w->reading.stall_some_us;
+    uint64_t full = now->stall_full_us - w->reading.stall_full_us;
+    st->some_permille = (uint32_t)(MIN(some, span_us) * 1000 / span_us);
+    st->full_permille = (uint32_t)(MIN(full, span_us) * 1000 / span_us);
+}
+
+void govern_sense(struct server *s) {
+    struct server_swap *w = &s->swap;
+    static const enum log_level levels[] = {LOG_WARN, LOG_INFO};
+    struct sense_change changes[SENSE_MAX_CHANGES];
+    struct sense_reading now;
+    uint64_t now_us = server_now_us();
+    sense_read(w->sense, now_us, &now);
+    unsigned n = sense_changes(w->has_reading ? &w->reading : NULL, &now, changes);
+    for (unsigned i = 0; i < n; i++)
+        log_event(s->log, levels[changes[i].is_good], "%s", changes[i].text);
+    note_stall(w, &now, now_us);
+    w->reading = now;
+    w->has_reading = true;
+    w->is_fresh = true;
+}
+
+/* ---- what the governor takes ---- */
+
+uint64_t govern_fixed_bytes(const struct server_model *m) {
+    return (m->core ? m->core->bytes : 0) + (m->books ? m->books->bytes : 0);
+}
+
+uint64_t govern_kv_bytes(const struct server *s) {
+    const struct server_model *m = &s->model;
+    return mem_bytes(m->mem, MEM_KV) - (m->prefix ? prefix_bytes(m->prefix) : 0);
+}
+
+uint64_t govern_other_bytes(const struct server *s) {
+    const struct server_model *m = &s->model;
+    return govern_kv_bytes(s) + mem_bytes(m->mem, MEM_SCRATCH) + govern_fixed_bytes(m) +
+           m->slack_bytes;
+}
+
+/* What a source has left, with the caches of ended requests, which are as good as free memory, and
+ * less the KV that is wanted: the governor adds what is held, and that is not held yet. */
+static bool left_bytes(const struct server *s, uint64_t left, uint64_t *ret) {
+    uint64_t kept = s->model.prefix ? prefix_bytes(s->model.prefix) : 0;
+    if (__builtin_add_overflow(left, kept, &left)) left = UINT64_MAX;
+    *ret = left == UINT64_MAX ? left : left - MIN(left, s->swap.wanted_bytes);
+    return left >= s->swap.wanted_bytes;
+}
+
+/* The governor takes differences: with another source, which counts from elsewhere, its total goes
+ * on where that of the last one ended. */
+static void put_stall(struct server_swap *w, struct gov_input *in) {
+    const struct sense_reading *r = &w->reading;
+    struct server_stall_total *t = &w->stall_total;
+    in->has_stall = r->has_stall;
+    if (!r->has_stall) return;
+    if (r->stall_source != t->source) {
+        t->some_add_us = t->some_us - r->stall_some_us;
+        t->full_add_us = t->full_us - r->stall_full_us;
+        t->source = r->stall_source;
+    }
+    in->stall_some_us = t->some_us = r->stall_some_us + t->some_add_us;
+    in->stall_full_us = t->full_us = r->stall_full_us + t->full_add_us;
+}
+
+static void put_fresh(struct server *s, struct gov_input *in) {
+    struct server_swap *w = &s->swap;
+    const struct sense_reading *r = &w->reading;
+    in->has_mem = r->has_mem && left_bytes(s, r->mem_available_bytes, &in->mem_available_bytes);
+    in->has_cgroup = r->has_cgroup && left_bytes(s, r->cgroup_left_bytes, &in->cgroup_left_bytes);
+    put_stall(w, in);
+    in->has_refaults = r->has_refaults;
+    in->refaults = r->refaults;
+    in->n_alarms = w->n_alarms;
+    w->n_alarms = 0;
+    /* A reading of the zones counts once, whoever asks how often. */
+    in->has_heat = r->heat_us != w->heat_seen_us && govern_headroom(s, &in->headroom_mc);
+    w->heat_seen_us = r->heat_us;
+}
+
+void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
+    struct server_swap *w = &s->swap;
+    *ret = (struct gov_input){
+        .is_cooling = w->reading.has_cooling && w->reading.is_cooling,
+        .operator_limit_bytes = w->operator_limit_bytes,
+        .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - govern_fixed_bytes(&s->model),
+        .other_bytes = govern_other_bytes(s) + w->wanted_bytes,
+        .position = w->pager ? pager_position(w->pager) : 0,
+    };
+    if (is_fresh) put_fresh(s, ret);
+}
+
+/* ---- the decision, kept and put into force ---- */
+
+static void write_trace(struct server *s, const struct gov_settings *set,
+                        const struct gov_input *in, uint64_t now_us) {
+    struct server_trace *t = &s->trace;
+    char text[GOV_TRACE_MAX];
+    if (t->fd < 0) return;
+    size_t n = 0;
+    if (!t->has_head) n = gov_trace_put_ladder(s->model.ladder, text, sizeof(text));
+    if (n > 0 && write(t->fd, text, n) != (ssize_t)n) goto failed;
+    if (!t->has_head || memcmp(&t->set, set, sizeof(*set)) != 0) {
+        n = gov_trace_put_settings(set, text, sizeof(text));
+        if (write(t->fd, text, n) != (ssize_t)n) goto failed;
+        t->set = *set;
+    }
+    t->has_head = true;
+    n = gov_trace_put_call(now_us, in, &s->swap.out, text, sizeof(text));
+    if (write(t->fd, text, n) == (ssize_t)n) return;
+failed:
+    log_event(s->log, LOG_ERROR, "%s: %s; the trace ends here", s->config.log_trace,
+              strerror(errno));
+    close(t->fd);
+    t->fd = -1;
+}
+
+int govern_open_trace(struct server *s, struct err *e) {
+    const char *path = s->config.log_trace;
+    s->trace.fd = -1;
+    if (!path[0]) return 0;
+    s->trace.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+                       0640);
+    return s->trace.fd < 0 ? err_sys(e, -errno, "%s (log.trace)", path) : 0;
+}
+
+void govern_close_trace(struct server *s) {
+    if (s->trace.fd >= 0) close(s->trace.fd);
+    s->trace.fd = -1;
+}
+
+static void tell_pace(struct server *s, const struct gov_output *before) {
+    const struct gov_output *now = &s->swap.out;
+    if (now->stage != before->stage) {
+        int32_t mc = 0;
+        bool has = govern_headroom(s, &mc);
+        log_event(s->log, LOG_INFO,
+                  "heat stage %u -> %u: %s%.1f C%s, computing %u %% of the time on %u threads",
+                  before->stage, now->stage, has ? "" : "unknown, last ", (double)mc / 1000,
+                  " below the trip point", now->duty_permille / 10, now->threads);
+        char json[160];
+        snprintf(json, sizeof(json),
+                 "{\"from\":%u,\"to\":%u,\"headroom_celsius\":%.1f,\"duty\":%u,\"threads\":%u}",
+                 before->stage, now->stage, (double)mc / 1000, now->duty_permille / 10,
+                 now->threads);
+        events_send(s->events, s->config.serve_buffer_bytes, "heat", json);
+    }
+    if (now->refuses != before->refuses)
+        log_event(s->log, now->refuses ? LOG_WARN : LOG_INFO,
+                  now->refuses ? "new requests are refused: %s" : "new requests are taken again",
+                  now->stage + 1 == GOV_STAGES ? "heat" : "memory is all but gone");
+}
+
+void govern_step(struct server *s, bool is_fresh, uint64_t now_us) {
+    struct server_swap *w = &s->swap;
+    struct gov_settings set;
+    struct gov_input in;
+    struct gov_output before = w->out;
+    govern_settings(s, &set);
+    govern_input(s, is_fresh, &in);
+    w->out = gov_step(&w->gov, &set, s->model.ladder, &in, now_us);
+    write_trace(s, &set, &in, now_us);
+    if (!s->infer) return;
+    tell_pace(s, &before);
+    if (w->out.duty_permille != before.duty_permille || w->out.threads != before.threads ||
+        !w->has_pace)
+        infer_set_pace(s->infer, w->out.duty_permille, w->out.threads);
+    w->has_pace = true;
+}
