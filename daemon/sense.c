@@ -17,6 +17,7 @@
 /* A total as it was last read. */
 struct total {
     bool has;
+    bool is_other; /* what is read next is that of another cgroup */
     uint64_t last;
 };
 
@@ -27,8 +28,9 @@ struct sense {
     struct sense_slow_result newest; /* taken from `slow`; kept here for its size */
     uint64_t first_read_us;          /* 0 = sense_read() has not been called */
 
-    bool has_place; /* at the last reading */
-    struct sense_cgroup_place place;
+    bool has_place;                  /* where we are is known at this reading */
+    bool was_placed;                 /* it was at some reading */
+    struct sense_cgroup_place place; /* the newest that was known */
     enum sense_stall stall_source;
     struct total stall_some, stall_full;
     struct total high_events, oom_events;
@@ -72,20 +74,20 @@ void sense_set_owns_pressure(struct sense *s, bool owns) {
 
 /* ---- totals ---- */
 
-/* False if the value went back, or there is a reason to distrust it: then it is only remembered. */
+/* False if the value went back or is another's: then it is only remembered. */
 static bool goes_on(struct total *t, uint64_t v) {
-    bool ok = !t->has || v >= t->last;
+    bool ok = !t->is_other && (!t->has || v >= t->last);
     *t = (struct total){.has = true, .last = v};
     return ok;
 }
 
-static int went_back(struct err *e, const char *what) {
-    return err_set(e, -EBADMSG, "%s went back; counting begins anew", what);
+static void began_anew(struct err *e, const char *what) {
+    err_set(e, -EBADMSG, "%s began anew: it went back, or we were moved to another cgroup", what);
 }
 
 /* ---- memory ---- */
 
-static void read_cgroup(struct sense *s, bool has_moved, struct sense_reading *r) {
+static void read_cgroup(struct sense *s, struct sense_reading *r) {
     struct sense_cgroup c;
     if (sense_cgroup_read(s->root, &s->place, &c, &r->cgroup_err) < 0) return;
     r->has_cgroup = true;
@@ -95,16 +97,13 @@ static void read_cgroup(struct sense *s, bool has_moved, struct sense_reading *r
     if (__builtin_add_overflow(c.events.oom, c.events.oom_kill, &ooms)) ooms = UINT64_MAX;
     bool ok = goes_on(&s->high_events, c.events.high);
     ok = goes_on(&s->oom_events, ooms) && ok;
-    if (has_moved) {
-        err_set(&r->cgroup_err, -EBADMSG, "we were moved to cgroup %s; counting begins anew",
-                s->place.path);
-    } else if (!ok) {
-        went_back(&r->cgroup_err, "a total of memory.events");
-    } else {
-        r->has_cgroup_events = true;
-        r->cgroup_high_events = c.events.high;
-        r->cgroup_oom_events = ooms;
+    if (!ok) {
+        began_anew(&r->cgroup_err, "a total of memory.events");
+        return;
     }
+    r->has_cgroup_events = true;
+    r->cgroup_high_events = c.events.high;
+    r->cgroup_oom_events = ooms;
 }
 
 /* The best source that can be read now. */
@@ -120,7 +119,7 @@ static enum sense_stall read_psi(const struct sense *s, struct sense_psi *ret, s
     return SENSE_STALL_NONE;
 }
 
-static void read_stall(struct sense *s, bool has_moved, struct sense_reading *r) {
+static void read_stall(struct sense *s, struct sense_reading *r) {
     struct sense_psi p;
     struct err e = {0};
     enum sense_stall source = read_psi(s, &p, &e);
@@ -134,17 +133,14 @@ static void read_stall(struct sense *s, bool has_moved, struct sense_reading *r)
     }
     bool ok = goes_on(&s->stall_some, p.some_us);
     ok = goes_on(&s->stall_full, p.full_us) && ok;
-    if (has_moved && source == SENSE_STALL_CGROUP) {
-        err_set(&r->stall_err, -EBADMSG, "we were moved to cgroup %s; counting begins anew",
-                s->place.path);
-    } else if (!ok) {
-        went_back(&r->stall_err, "a total of memory pressure");
-    } else {
-        r->has_stall = true;
-        r->stall_source = source;
-        r->stall_some_us = p.some_us;
-        r->stall_full_us = p.full_us;
+    if (!ok) {
+        began_anew(&r->stall_err, "a total of memory pressure");
+        return;
     }
+    r->has_stall = true;
+    r->stall_source = source;
+    r->stall_some_us = p.some_us;
+    r->stall_full_us = p.full_us;
 }
 
 static void read_refaults(struct sense *s, struct sense_reading *r) {
@@ -161,7 +157,7 @@ static void read_refaults(struct sense *s, struct sense_reading *r) {
             r->alloc_stalls = v.alloc_stalls;
             r->swap_outs = v.swap_outs;
         } else {
-            went_back(&r->refault_err, "a total of proc/vmstat");
+            began_anew(&r->refault_err, "a total of proc/vmstat");
         }
     }
     if (sense_vmstat_read_self(s->root, &own, &own_err) == 0) {
@@ -169,28 +165,35 @@ static void read_refaults(struct sense *s, struct sense_reading *r) {
             r->has_own_major_faults = true;
             r->own_major_faults = own;
         } else {
-            went_back(&own_err, "the major faults of proc/self/stat");
+            began_anew(&own_err, "the major faults of proc/self/stat");
         }
     }
     if (r->refault_err.code == 0) r->refault_err = own_err;
 }
 
+static bool is_same_place(const struct sense_cgroup_place *a, const struct sense_cgroup_place *b) {
+    return a->is_hybrid == b->is_hybrid && strcmp(a->path, b->path) == 0;
+}
+
+/* Where we are. The totals of another cgroup are distrusted when they are read next, whenever. */
+static void find_place(struct sense *s, struct err *e) {
+    struct sense_cgroup_place place;
+    s->has_place = sense_cgroup_find(s->root, &place, e) == 0;
+    if (!s->has_place) return;
+    if (s->was_placed && !is_same_place(&s->place, &place)) {
+        s->high_events.is_other = s->oom_events.is_other = true;
+        if (s->stall_source == SENSE_STALL_CGROUP)
+            s->stall_some.is_other = s->stall_full.is_other = true;
+    }
+    s->was_placed = true;
+    s->place = place;
+}
+
 static void read_memory(struct sense *s, struct sense_reading *r) {
     r->has_mem = sense_meminfo_read(s->root, &r->mem_available_bytes, &r->mem_err) == 0;
-
-    struct sense_cgroup_place place;
-    bool has_moved = false;
-    if (sense_cgroup_find(s->root, &place, &r->cgroup_err) == 0) {
-        has_moved = s->has_place && (place.is_hybrid != s->place.is_hybrid ||
-                                     strcmp(place.path, s->place.path) != 0);
-        s->has_place = true;
-        s->place = place;
-        read_cgroup(s, has_moved, r);
-    } else {
-        s->has_place = false;
-        s->high_events = s->oom_events = (struct total){0};
-    }
-    read_stall(s, has_moved, r);
+    find_place(s, &r->cgroup_err);
+    if (s->has_place) read_cgroup(s, r);
+    read_stall(s, r);
     read_refaults(s, r);
 }
 

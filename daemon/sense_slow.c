@@ -90,6 +90,7 @@ static int start(struct sense_slow *s, struct err *e) {
     pthread_sigmask(SIG_BLOCK, &all, &old);
     int r = pthread_attr_setstacksize(&attr, STACK_BYTES);
     if (r == 0) r = pthread_create(&s->thread, &attr, run, s);
+    if (r == 0) pthread_setname_np(s->thread, "ebb-sense");
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     return r == 0 ? 0 : err_sys(e, -r, "cannot start the thread that reads /sys");
