@@ -1,0 +1,47 @@
+/* The files of a cgroup from any bytes. The first byte chooses which one it is. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "daemon/sense_cgroup.h"
+#include "tests/fuzz/fuzz.h"
+
+static void check_path(const char *s) {
+    if (s[0] != '/' || strlen(s) >= SENSE_CGROUP_MAX_PATH) abort();
+    for (const char *p = s; (p = strchr(p, '/')); p++)
+        if (strncmp(p, "/..", 3) == 0 && (p[3] == '/' || p[3] == '\0')) abort();
+    for (const char *p = s; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    char path[SENSE_CGROUP_MAX_PATH] = "-";
+    struct sense_cgroup_events ev = {.high = 12};
+    struct sense_cgroup_stat st = {.active_file = 12};
+    uint64_t limit = 12;
+    struct err e = {0};
+    if (size == 0) return 0;
+    const char *text = (const char *)data + 1;
+    int r = 0;
+    switch (data[0] % 4) {
+    case 0:
+        r = sense_cgroup_parse_path(text, size - 1, path, &e);
+        if (r == 0) check_path(path);
+        if (r < 0 && strcmp(path, "-") != 0) abort();
+        break;
+    case 1:
+        r = sense_cgroup_parse_limit(text, size - 1, &limit, &e);
+        if (r < 0 && limit != 12) abort();
+        break;
+    case 2:
+        r = sense_cgroup_parse_events(text, size - 1, &ev, &e);
+        if (r < 0 && ev.high != 12) abort();
+        break;
+    case 3:
+        r = sense_cgroup_parse_stat(text, size - 1, &st, &e);
+        if (r < 0 && st.active_file != 12) abort();
+        break;
+    }
+    if (r < 0 && e.code != r) abort();
+    return 0;
+}
