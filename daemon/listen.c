@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,99 @@ int listen_open(struct listen_socket *l, const char *path, unsigned mode, const 
     if (r == 0) r = bind_socket(l, &sa, mode, group, e);
     if (r < 0) listen_close(l);
     return r;
+}
+
+/* ---- given by the service manager ---- */
+
+enum { FIRST_GIVEN_FD = 3, MAX_GIVEN = 64 };
+
+static const char *const given_names[LISTEN_COUNT] = {
+    [LISTEN_API] = "api", [LISTEN_ADMIN] = "admin"};
+
+static bool parse_number(const char *s, long max, long *ret) {
+    char *end;
+    if (s[0] < '0' || s[0] > '9') return false;
+    errno = 0;
+    long v = strtol(s, &end, 10);
+    if (errno != 0 || *end != '\0' || v > max) return false;
+    *ret = v;
+    return true;
+}
+
+int listen_parse_given(const char *pid, const char *fds, const char *names, long self,
+                       int ret_fds[LISTEN_COUNT], struct err *e) {
+    int given[LISTEN_COUNT] = {-1, -1};
+    long to, n = 0;
+    if (!pid || !fds) goto out;
+    if (!parse_number(pid, LONG_MAX, &to))
+        return err_set(e, -EINVAL, "LISTEN_PID is not a number: '%.20s'", pid);
+    if (to != self) goto out;
+    if (!parse_number(fds, MAX_GIVEN, &n))
+        return err_set(e, -EINVAL, "LISTEN_FDS is not a number of 0 to %d: '%.20s'", MAX_GIVEN,
+                       fds);
+    if (n > 0 && !names)
+        return err_set(e, -EINVAL,
+                       "LISTEN_FDNAMES is missing: call the sockets api and admin "
+                       "(FileDescriptorName=)");
+    for (long i = 0; i < n; i++) {
+        size_t len = strcspn(names, ":"), k = 0;
+        while (k < LISTEN_COUNT &&
+               (strlen(given_names[k]) != len || memcmp(given_names[k], names, len) != 0))
+            k++;
+        if (k == LISTEN_COUNT)
+            return err_set(e, -EINVAL,
+                           "the service manager hands over a descriptor called '%.*s': only api "
+                           "and admin are known (FileDescriptorName=)",
+                           (int)MIN(len, (size_t)40), names);
+        if (given[k] >= 0)
+            return err_set(e, -EINVAL, "the service manager hands over two sockets called %s",
+                           given_names[k]);
+        given[k] = FIRST_GIVEN_FD + (int)i;
+        names += len;
+        if ((*names == ':') != (i + 1 < n))
+            return err_set(e, -EINVAL, "LISTEN_FDNAMES has not as many names as LISTEN_FDS says");
+        if (*names == ':') names++;
+    }
+out:
+    memcpy(ret_fds, given, sizeof(given));
+    return 0;
+}
+
+static bool has_option(int fd, int option, int want) {
+    int value = 0;
+    socklen_t n = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &n) == 0 && value == want;
+}
+
+int listen_adopt(struct listen_socket *l, int fd, const char *path, struct err *e) {
+    struct sockaddr_un sa = {.sun_family = AF_UNSPEC};
+    socklen_t sa_len = sizeof(sa);
+    *l = (struct listen_socket){.fd = -1, .lock_fd = -1};
+    if (!has_option(fd, SO_DOMAIN, AF_UNIX) || !has_option(fd, SO_TYPE, SOCK_STREAM) ||
+        !has_option(fd, SO_ACCEPTCONN, 1))
+        return err_set(e, -EINVAL,
+                       "descriptor %d of the service manager is not a Unix stream socket that "
+                       "listens (ListenStream= with a path)",
+                       fd);
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || getsockname(fd, (struct sockaddr *)&sa, &sa_len) < 0)
+        return err_sys(e, -errno, "cannot use descriptor %d of the service manager", fd);
+    /* The name need not end with a NUL, when it fills its place. */
+    size_t n = MIN((size_t)sa_len, sizeof(sa));
+    n = n > offsetof(struct sockaddr_un, sun_path) ? n - offsetof(struct sockaddr_un, sun_path) : 0;
+    if (n > 0 && sa.sun_path[0] != '\0')
+        n = strnlen(sa.sun_path, n);
+    else
+        n = strlen(path);
+    if (n >= sizeof(l->path)) return err_set(e, -ENAMETOOLONG, "%s: the path is too long", path);
+    memcpy(l->path, sa.sun_path[0] != '\0' ? sa.sun_path : path, n);
+    l->path[n] = '\0';
+    int r = take_lock(l, e);
+    if (r < 0) {
+        listen_close(l);
+        return r;
+    }
+    l->fd = fd;
+    return 0;
 }
 
 int listen_take_fd(struct listen_socket *l) {

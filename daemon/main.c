@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "core/err.h"
+#include "daemon/listen.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/server.h"
@@ -43,6 +44,10 @@ static const char help[] =
     "Signals: SIGTERM and SIGINT finish what runs (serve.drain_timeout) and end; a second one "
     "ends\n"
     "at once. SIGHUP reads the settings again; a bad file changes nothing.\n"
+    "\n"
+    "Sockets of a service manager (LISTEN_FDS) called api and admin are used as they are; one "
+    "that\n"
+    "is not handed over is made from the settings.\n"
     "\n"
     "Exit status: 0 ended as asked; 64 wrong options; 65 the pack is damaged or not supported;\n"
     "66 the pack cannot be opened; 69 not enough memory; 74 a socket or file cannot be made;\n"
@@ -121,6 +126,16 @@ static uint64_t watchdog_us(void) {
     return strtoull(usec, NULL, 10);
 }
 
+/* What the service manager tells us, once; no child of ours is meant by it. */
+static int take_given(int ret_fds[LISTEN_COUNT], struct err *e) {
+    int r = listen_parse_given(getenv("LISTEN_PID"), getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"),
+                               (long)getpid(), ret_fds, e);
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    return r;
+}
+
 static int serve(const struct config *c, const struct options *o) {
     struct log log;
     struct notify notify;
@@ -132,7 +147,7 @@ static int serve(const struct config *c, const struct options *o) {
     if (!notify_init(&notify, getenv("NOTIFY_SOCKET")))
         log_event(&log, LOG_WARN,
                   "NOTIFY_SOCKET cannot be used; the service manager hears nothing");
-    const struct server_opts so = {
+    struct server_opts so = {
         .config = c,
         .config_path = o->config_path,
         .cpu = o->cpu ? o->cpu : "",
@@ -142,6 +157,10 @@ static int serve(const struct config *c, const struct options *o) {
         .pressure_watch = getenv("MEMORY_PRESSURE_WATCH"),
         .pressure_write = getenv("MEMORY_PRESSURE_WRITE"),
     };
+    if (take_given(so.given_fds, &e) < 0) {
+        log_event(&log, LOG_ERROR, "%s", e.msg);
+        return EXIT_CONFIG;
+    }
     log_event(&log, LOG_INFO, "ebbd " EBB_VERSION " starts with %s", c->model_path);
     if (server_create(&so, &s, &why, &e) < 0) {
         log_event(&log, LOG_ERROR, "%s", e.msg);

@@ -318,7 +318,7 @@ void server_ready(struct server *s) {
               " MiB of weights loaded in %.2f s, %u threads on CPUs %s, socket %s",
               status, mem_bytes(s->model.mem, MEM_SLAB) >> 20,
               (double)(server_now_us() - s->loading.started_us) / 1e6, pool_threads(s->model.pool),
-              pool_cpus(s->model.pool), s->config.socket_path);
+              pool_cpus(s->model.pool), s->sockets[LISTEN_API].path);
     notify_send(s->notify, "READY=1\nSTATUS=%s", status);
 }
 
@@ -328,16 +328,34 @@ static void on_connection(uv_stream_t *listener, int status) {
         log_event(s->log, LOG_WARN, "cannot accept a connection: %s", uv_strerror(status));
         return;
     }
-    conn_hub_accept(s->hub, listener, listener == (uv_stream_t *)&s->listeners[1]);
+    conn_hub_accept(s->hub, listener, listener == (uv_stream_t *)&s->listeners[LISTEN_ADMIN]);
 }
 
-static int open_sockets(struct server *s, enum server_fail *ret_fail, struct err *e) {
+static int open_socket(struct server *s, enum listen_name i, int given_fd, struct err *e) {
+    const struct config *c = &s->config;
+    struct listen_socket *l = &s->sockets[i];
+    const char *path = i == LISTEN_API ? c->socket_path : c->socket_admin_path;
+    if (given_fd < 0)
+        return i == LISTEN_API ? listen_open(l, path, c->socket_mode, c->socket_group, e)
+                               : listen_open(l, path, 0600, "", e);
+    int r = listen_adopt(l, given_fd, path, e);
+    /* We would not mind, but `ebb` looks where the settings say. */
+    if (r == 0 && strcmp(l->path, path) != 0)
+        log_event(s->log, LOG_WARN,
+                  "the service manager's socket is %s, and socket.%s says %s: clients that read "
+                  "the settings will not find it",
+                  l->path, i == LISTEN_API ? "path" : "admin_path", path);
+    return r;
+}
+
+static int open_sockets(struct server *s, const int given_fds[LISTEN_COUNT],
+                        enum server_fail *ret_fail, struct err *e) {
     const struct config *c = &s->config;
     *ret_fail = SERVER_FAIL_CONFIG;
     if (strcmp(c->socket_path, c->socket_admin_path) == 0)
         return err_set(e, -EINVAL, "socket.path and socket.admin_path are the same");
-    int r = listen_open(&s->sockets[0], c->socket_path, c->socket_mode, c->socket_group, e);
-    if (r == 0) r = listen_open(&s->sockets[1], c->socket_admin_path, 0600, "", e);
+    int r = open_socket(s, LISTEN_API, given_fds[LISTEN_API], e);
+    if (r == 0) r = open_socket(s, LISTEN_ADMIN, given_fds[LISTEN_ADMIN], e);
     if (r == -EALREADY)
         *ret_fail = SERVER_FAIL_RUNNING;
     else if (r != -EINVAL)
@@ -442,7 +460,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
     s->swap.operator_limit_bytes = CONFIG_AUTO_BYTES;
     fsm_init(&s->fsm, &server_table, SERVER_LOADING);
 
-    int r = open_sockets(s, ret_fail, e);
+    int r = open_sockets(s, o->given_fds, ret_fail, e);
     if (r == 0) {
         const struct sense_opts so = {.root = s->config.sense_root, .zones = s->config.heat_zones};
         *ret_fail = SERVER_FAIL_MEMORY;

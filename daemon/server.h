@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "core/defs.h"
+#include "daemon/listen.h"
 
 struct config;
 struct err;
@@ -22,6 +23,8 @@ struct server_opts {
     uint64_t watchdog_us;        /* the service manager's, 0 = none */
     const char *pressure_watch;  /* MEMORY_PRESSURE_WATCH and _WRITE, or NULL; borrowed until */
     const char *pressure_write;  /* server_create() returns */
+    /* Sockets that the service manager has bound, or -1; taken over. */
+    int given_fds[LISTEN_COUNT];
 };
 
 /* What went wrong at the start, by the exit status it leads to. */
@@ -39,8 +42,8 @@ enum server_fail {
  * server_create() waits and ends the daemon in order, with its sockets removed. */
 void server_signals(sigset_t *ret);
 
-/* Locks and binds the sockets, opens and checks the pack, makes the engine. 0 or a negative errno
- * with *ret_fail. */
+/* Locks the sockets, binds those not given, opens and checks the pack, makes the engine. 0 or a
+ * negative errno with *ret_fail. */
 int server_create(const struct server_opts *o, struct server **ret, enum server_fail *ret_fail,
                   struct err *e) MUST_CHECK;
 /* Serves until a signal ends it; logs by itself. SERVER_FAIL_NONE: an orderly end. */

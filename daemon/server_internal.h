@@ -189,8 +189,8 @@ struct server {
     uint64_t started_us;
     uint64_t watchdog_us, watchdog_last_us;
 
-    struct listen_socket sockets[2]; /* ordinary, admin */
-    uv_pipe_t listeners[2];
+    struct listen_socket sockets[LISTEN_COUNT];
+    uv_pipe_t listeners[LISTEN_COUNT];
     bool is_listening;
     uv_signal_t signals[3];
     uv_timer_t tick;

@@ -1,5 +1,6 @@
 """A private ebbd: its own folder, sockets, configuration, and a fake root for its sensors."""
 import atexit
+import fcntl
 import json
 import os
 import re
@@ -182,6 +183,8 @@ class Daemon:
             self.settings.setdefault(section, {}).update(keys)
         self.write_config()
         self.process = None
+        self.given = {}
+        self.env = {}
         if start:
             self.start()
 
@@ -193,12 +196,26 @@ class Daemon:
         with open(self.config, "w") as f:
             f.write(text)
 
+    def command(self):
+        """What is run, and the descriptors for it: with the sockets of `given` ({name: socket}) as
+        a service manager hands them over."""
+        words = [program("ebbd"), "--config", self.config]
+        if not self.given:
+            return words, ()
+        # Above those that they are to become.
+        fds = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 10) for s in self.given.values()]
+        moves = " ".join("%d<&%d %d<&-" % (3 + i, fd, fd) for i, fd in enumerate(fds))
+        given = "LISTEN_PID=$$ LISTEN_FDS=%d LISTEN_FDNAMES=%s" % (len(fds), ":".join(self.given))
+        return ["bash", "-c", 'export %s; exec "$0" "$@" %s' % (given, moves)] + words, fds
+
     def spawn(self):
         log = open(self.log_path, "ab")
-        self.process = subprocess.Popen([program("ebbd"), "--config", self.config],
-                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                        env=dict(os.environ, **(self.env or {})))
+        words, fds = self.command()
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        pass_fds=fds, env=dict(os.environ, **self.env))
         log.close()
+        for fd in fds:
+            os.close(fd)
         atexit.register(self.kill)
 
     def start(self):
@@ -229,8 +246,9 @@ class Daemon:
         self.check_log()
         if code != 0:
             raise Failed("ebbd ends with %d: %s" % (code, self.log()[-2000:]))
-        for path in (self.socket, self.admin):
-            check(not os.path.exists(path), "%s is left behind" % path)
+        for name, path in (("api", self.socket), ("admin", self.admin)):
+            check(os.path.exists(path) == (name in self.given),
+                  "%s is %s" % (path, "gone" if name in self.given else "left behind"))
 
     def __enter__(self):
         return self

@@ -197,6 +197,70 @@ def foreign_listener():
     other.close()
 
 
+def listening(path, kind=socket.SOCK_STREAM):
+    s = socket.socket(socket.AF_UNIX, kind)
+    s.bind(path)
+    s.listen(16)
+    return s
+
+
+@test
+def given_sockets():
+    """Sockets that a service manager has bound: who connects early waits, what is there stays."""
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    api, admin = listening(d.socket), listening(d.admin)
+    d.given = {"admin": admin, "api": api}
+    with wire.Conn(d.socket) as early:
+        early.request("GET", "/ebb/status")
+        d.start()
+        check_eq(early.reply().status, 200)
+    with d:
+        d.limit("auto")
+        check_eq(wire.call(d.socket, "POST", "/ebb/limit", {"bytes": "auto"}).status, 403,
+                 "the admin's endpoint on the clients' socket")
+        r = run_ebbd("--config", d.config)
+        check_eq(r.returncode, 75, r.stderr)
+        d.stop()
+        # Between two daemons nobody is refused.
+        with wire.Conn(d.socket) as waits:
+            waits.request("GET", "/ebb/status")
+            d.start()
+            check_eq(waits.reply().status, 200)
+        d.kill()
+        d.start()
+    api.close()
+    admin.close()
+
+
+@test
+def one_given_socket():
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    elsewhere = d.dir + "/other.sock"
+    d.given = {"api": listening(elsewhere)}
+    d.spawn()
+    wait_until(lambda: os.path.exists(d.admin), 60, "the other one is made")
+    check_eq(wire.call(elsewhere, "GET", "/ebb/status").status, 200)
+    check(not os.path.exists(d.socket), "no second one is made")
+    check_in("socket.path says " + d.socket, d.log())
+    d.process.send_signal(signal.SIGTERM)
+    check_eq(d.process.wait(30), 0)
+    check(os.path.exists(elsewhere) and not os.path.exists(d.admin), "the own one goes")
+    d.check_log()
+
+
+@test
+def wrong_given_sockets():
+    d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
+    for given, text in (({"api": listening(d.dir + "/a", socket.SOCK_SEQPACKET)}, "descriptor 3"),
+                        ({"web": listening(d.dir + "/b")}, "'web'"),
+                        ({"api": socket.socket(socket.AF_INET)}, "Unix stream socket")):
+        d.given = given
+        d.spawn()
+        check_eq(d.process.wait(60), 78, text)
+        check_in(text, d.log())
+        check(not os.path.exists(d.socket) and not os.path.exists(d.admin), "no socket is made")
+
+
 @test
 def reload():
     with ebbd.Daemon(ebbd.slow_pack()) as d:
