@@ -160,7 +160,7 @@ class Daemon:
     """settings: {"serve": {"slots": 1}, ...}, laid over settings good for tests."""
 
     def __init__(self, pack, settings=None, start=True, folder=None, env=None):
-        self.env = env
+        self.env = env or {}
         self.dir = folder or tempfile.mkdtemp(dir=TMP)
         self.pack = pack
         self.socket = os.path.join(self.dir, "ebb.sock")
@@ -184,7 +184,6 @@ class Daemon:
         self.write_config()
         self.process = None
         self.given = {}
-        self.env = {}
         if start:
             self.start()
 
