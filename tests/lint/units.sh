@@ -11,16 +11,39 @@ if ! command -v systemd-analyze > /dev/null; then
 fi
 dir=$(mktemp -d) || exit 2
 trap 'rm -rf "$dir"' EXIT
-# verify wants programs that exist, and the daemon is not installed while it is being tested.
-sed -E 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$build/systemd/ebbd.service" > "$dir/ebbd.service"
+# verify wants programs that exist, and the daemon is not installed while it is being tested; of a
+# template it wants an instance.
+for f in "$build"/systemd/*.service "$build"/systemd/*.socket; do
+    name=${f##*/}
+    sed -E 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$f" > "$dir/${name/@./@x.}"
+done
+check "there are units, one and of a template"
+for f in ebbd.service ebbd@x.service ebbd.socket ebbd@x.socket ebbd-admin.socket \
+    ebbd-admin@x.socket; do
+    [ -f "$dir/$f" ] || bad "no $f in $build/systemd"
+done
 
-check "the service is valid"
-bad_lines < <(systemd-analyze verify "$dir/ebbd.service" 2>&1 | grep -F "$dir")
+check "the units are valid"
+bad_lines < <(systemd-analyze verify "$dir"/*.service "$dir"/*.socket 2>&1 | grep -E "ebb|$dir")
+
+# Those that this systemd knows; an older one says what it does not.
+check "the drop-ins are valid"
+version=$(systemd-analyze --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+for drop_in in systemd/*.conf; do
+    since=$(sed -n '1s/^# For systemd \([0-9]*\) and later.*/\1/p' "$drop_in")
+    [ -n "$since" ] || bad "$drop_in: the first line does not say for which systemd it is"
+    [ "${version:-0}" -ge "${since:-9999}" ] || continue
+    mkdir -p "$dir/ebbd.service.d"
+    cp "$drop_in" "$dir/ebbd.service.d"
+    bad_lines "$drop_in" < <(systemd-analyze verify "$dir/ebbd.service" 2>&1 | grep -E "ebb|$dir")
+done
 
 # In tenths; a service without any of it scores 96.
-check "the service is confined (0.6 or less)"
-systemd-analyze security --offline=yes --threshold=6 "$dir/ebbd.service" > "$dir/score" 2>&1 ||
-    bad "$(grep -F 'Overall exposure' "$dir/score" || tail -n1 "$dir/score")"
+check "the services are confined (0.6 or less)"
+for unit in ebbd.service ebbd@x.service; do
+    systemd-analyze security --offline=yes --threshold=6 "$dir/$unit" > "$dir/score" 2>&1 ||
+        bad "$(grep -F 'Overall exposure' "$dir/score" || tail -n1 "$dir/score")"
+done
 
 check "the service waits longer than answers may take to end"
 # The default of serve.drain_timeout, in seconds.
@@ -28,6 +51,15 @@ drain=$(sed -n 's/^  drain_timeout: \([0-9]*\)s$/\1/p' config/ebb.yaml)
 stop=$(sed -n 's/^TimeoutStopSec=//p' "$dir/ebbd.service")
 [ "${stop:-0}" -ge $((${drain:-1000} + 5)) ] ||
     bad "TimeoutStopSec=$stop, serve.drain_timeout ${drain}s and five more are needed"
+
+check "the sockets are where the settings look for them"
+for pair in ebbd.socket:path ebbd-admin.socket:admin_path; do
+    path=$(sed -n "s/^  ${pair#*:}: \"\(.*\)\"\$/\1/p" config/ebb.yaml | tail -n1)
+    grep -qxF "ListenStream=${path:-none}" "$dir/${pair%:*}" ||
+        bad "${pair%:*} does not listen on $path"
+done
+grep -qxF SocketMode=0660 "$dir/ebbd.socket" || bad "the clients' socket is not for the group alone"
+grep -qxF SocketMode=0600 "$dir/ebbd-admin.socket" || bad "the administrator's socket is not 0600"
 
 check "the user and the folders are made"
 if [ "$(id -u)" -eq 0 ] && command -v systemd-sysusers systemd-tmpfiles > /dev/null; then
