@@ -140,6 +140,7 @@ int infer_start(struct jobs *js, struct batch *b, struct store *st, struct pool 
         free(in);
         return err_sys(e, -r, "cannot start the inference thread");
     }
+    pthread_setname_np(in->thread, "ebb-infer"); /* for top and the like; no harm if it fails */
     *ret = in;
     return 0;
 }

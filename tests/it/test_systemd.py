@@ -1,0 +1,251 @@
+"""The installed daemon under a real systemd: socket activation, restart, watchdog, reload, stop.
+
+Rows of the fault list are the functions L<n>_...; rig.py makes the machine. EBB_KILLS sets how
+often the daemon is killed under load (8)."""
+import os
+import shutil
+import tempfile
+import threading
+import time
+
+import ebbd
+import rig
+import wire
+from harness import Failed, Skip, check, check_eq, check_in, main, test, wait_until
+
+UNIT = "ebbd.service"
+SOCKETS = ("ebbd.socket", "ebbd-admin.socket")
+RIG, WHY_NOT = None, None
+
+
+def machine():
+    """The one rig of this program, booted by the first test that wants it."""
+    global RIG, WHY_NOT
+    if WHY_NOT:
+        raise Skip(WHY_NOT)
+    if not RIG:
+        try:
+            RIG = rig.Rig()
+        except Skip as e:
+            WHY_NOT = str(e)
+            raise
+        shutil.copy(ebbd.tiny_pack(), RIG.path("/var/lib/ebb/tiny.ebb"))
+        shutil.copy(ebbd.slow_pack(), RIG.path("/var/lib/ebb/slow.ebb"))
+    return RIG
+
+
+class Service(ebbd.Daemon):
+    """The installed daemon, settled by /etc/ebb/NAME.yaml; it starts from nothing each time."""
+
+    def __init__(self, pack="tiny", settings=None, drop_in=None, name=None):
+        self.rig = machine()
+        self.unit = "ebbd@%s.service" % name if name else UNIT
+        self.sockets = ["ebbd@%s.socket" % name, "ebbd-admin@%s.socket" % name] if name else SOCKETS
+        self.folder = "/run/ebb/" + name if name else "/run/ebb"
+        self.socket = self.rig.path(self.folder + "/ebb.sock")
+        self.admin = self.rig.path(self.folder + "/admin.sock")
+        self.config_inside = "/etc/ebb/%s.yaml" % (name or "ebb")
+        self.config = self.rig.path(self.config_inside)
+        self.settings = {
+            "model": {"path": "/var/lib/ebb/%s.ebb" % pack},
+            "socket": {"path": self.folder + "/ebb.sock", "admin_path": self.folder + "/admin.sock"},
+            "serve": {"threads": 2, "ctx": 8192},
+        }
+        for section, keys in (settings or {}).items():
+            self.settings.setdefault(section, {}).update(keys)
+        self.clear()
+        if drop_in:
+            self.rig.drop_in(UNIT, drop_in)
+        self.write_config()
+
+    def clear(self):
+        self.rig.ctl("stop", *self.sockets, self.unit)
+        self.rig.ctl("reset-failed")
+        self.rig.forget()
+
+    def start(self, seconds=60):
+        self.rig.ctl("start", self.unit, timeout=seconds)
+
+    def listen(self):
+        self.rig.ctl("start", *self.sockets)
+
+    def show(self, name):
+        return self.rig.show(self.unit, name)
+
+    def pid(self):
+        """Of the daemon, as numbered out here."""
+        pids = self.rig.pids(self.unit)
+        return pids[0] if len(pids) == 1 else 0
+
+    def log(self):
+        return self.rig.log(self.unit)
+
+    def __exit__(self, kind, *_):
+        if kind:
+            print("    end of the log: " + self.log()[-2000:])
+        self.clear()
+
+
+@test
+def installed():
+    """Everything is where systemd and people look for it, and nothing of an operator's is."""
+    with tempfile.TemporaryDirectory() as dest:
+        prefix = rig.install(dest)
+        top = dest + prefix
+        for name in ("ebb", "ebbd", "ebb-pack"):
+            check(os.access("%s/bin/%s" % (top, name), os.X_OK), name)
+        units = top + "/lib/systemd/system/"
+        for name in ("ebbd.service", "ebbd@.service", "ebbd.socket", "ebbd@.socket",
+                     "ebbd-admin.socket", "ebbd-admin@.socket"):
+            check(os.path.exists(units + name), name)
+            text = open(units + name).read()
+            check_eq(text.count("@"), text.count("@%i") + text.count("@system-service")
+                     + text.count("@privileged") + text.count("@resources")
+                     + text.count("@chown"), name + ": every name is filled in")
+        check_in("ExecStart=%s/bin/ebbd " % prefix, open(units + "ebbd.service").read())
+        for name in ("10-notify-reload.conf", "20-memory-pressure.conf"):
+            for unit in ("ebbd.service.d/", "ebbd@.service.d/"):
+                places = [x for x in (units + unit, top + "/share/ebb/systemd/" + unit)
+                          if os.path.exists(x + name)]
+                check_eq(len(places), 1, name)
+        for name in ("lib/sysusers.d/ebb.sysusers.conf", "lib/tmpfiles.d/ebb.tmpfiles.conf",
+                     "share/ebb/ebb.yaml"):
+            check(os.path.exists(top + "/" + name), name)
+        check(not os.path.exists(dest + "/etc"), "no settings are overwritten")
+
+
+@test
+def first_connection_starts():
+    with Service() as d:
+        d.listen()
+        check_eq(d.show("ActiveState"), "inactive")
+        modes = d.rig.run("stat", "-c", "%a %U %G", "/run/ebb/ebb.sock", "/run/ebb/admin.sock")
+        check_eq(modes.stdout.splitlines(), ["660 ebb ebb", "600 ebb ebb"])
+        check(d.get("/ebb/status").status == 200, "the first connection is answered")
+        wait_until(lambda: d.show("ActiveState") == "active", 60, "the service is up")
+        check_in("serving tiny-test-model", d.show("StatusText"))
+        check_eq(d.limit("auto")["position"], 0)
+        lines = d.rig.journal(UNIT)
+        check(any(p == 6 and "ready: serving" in text for p, text in lines), "its priority")
+        check(not any(text.startswith("<") for _, text in lines), "prefixes are taken off")
+
+
+@test
+def restart_keeps_clients():
+    """Who connects while nobody is there waits and is answered."""
+    with Service() as d:
+        d.start()
+        d.rig.ctl("stop", d.unit)
+        check_eq(d.show("ActiveState"), "inactive")
+        with wire.Conn(d.socket) as c:
+            c.request("GET", "/ebb/status")
+            check_eq(c.reply().status, 200)
+        wait_until(lambda: d.show("ActiveState") == "active", 60, "the service is up")
+        answers, done = [], threading.Event()
+
+        def ask():
+            while not done.is_set():
+                answers.append(d.get("/health", timeout=60).status)
+        t = threading.Thread(target=ask)
+        t.start()
+        for _ in range(3):
+            d.rig.ctl("restart", d.unit)
+        done.set()
+        t.join()
+        check(answers and set(answers) <= {200, 503}, set(answers))
+
+
+@test
+def without_sockets():
+    with Service() as d:
+        try:
+            d.rig.ctl("mask", "--runtime", *SOCKETS)
+            d.start()
+            check_eq(d.get("/health").status, 200)
+            check_eq(d.limit("auto")["position"], 0)
+            d.rig.ctl("stop", d.unit)
+            check(not os.path.exists(d.socket), "our own socket goes with us")
+        finally:
+            d.rig.ctl("unmask", "--runtime", *SOCKETS)
+
+
+@test
+def instances():
+    with Service(name="two") as two, Service() as one:
+        two.listen()
+        one.start()
+        check_eq(two.get("/ebb/status").status, 200)
+        wait_until(lambda: two.show("ActiveState") == "active", 60, "the second is up")
+        check_eq(one.get("/health").status, 200)
+        check_eq(two.limit("auto")["position"], 0)
+        check("socket.path says" not in two.log(), two.log())
+        one.rig.ctl("stop", *SOCKETS, one.unit)
+        check_eq(two.get("/health").status, 200, "the other one goes on")
+
+
+def percentile(values, p):
+    return sorted(values)[min(len(values) - 1, int(len(values) * p / 100))]
+
+
+class Load:
+    """Clients that stream without end. A stream that breaks is begun again; a connection that is
+    refused is counted."""
+
+    def __init__(self, d, n):
+        self.d, self.refused, self.finished = d, 0, 0
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=self.run) for _ in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def run(self):
+        while not self.is_over.is_set():
+            try:
+                self.d.stream("load", max_tokens=64).run()
+                self.finished += 1
+            except (ConnectionRefusedError, FileNotFoundError):
+                self.refused += 1
+            except (OSError, Failed):
+                time.sleep(0.02)
+
+    def stop(self):
+        self.is_over.set()
+        for t in self.threads:
+            t.join()
+
+
+@test
+def L4_killed_under_load():
+    with Service() as d:
+        d.start()
+        load, times = Load(d, 4), []
+        n = int(os.environ.get("EBB_KILLS", "8"))
+        try:
+            for i in range(n):
+                before = load.finished
+                wait_until(lambda: load.finished > before, 60, "the load is served")
+                os.kill(wait_until(d.pid, 10, "one process"), 9)
+                start = time.monotonic()
+                wait_until(lambda: healthy(d, load), 60, "health after kill %d" % i)
+                times.append(time.monotonic() - start)
+                if i % 10 == 9:
+                    d.rig.ctl("reset-failed", d.unit)  # twenty restarts a minute are too many
+        finally:
+            load.stop()
+        print("     %d kills, %d connects refused, time to health p50 %.2f s, p99 %.2f s"
+              % (n, load.refused, percentile(times, 50), percentile(times, 99)))
+        check_eq(load.refused, 0, "refused connects")
+        check(n > 9 or int(d.show("NRestarts")) == n, "NRestarts")
+
+
+def healthy(d, load):
+    try:
+        return d.get("/health", timeout=60).status == 200
+    except (ConnectionRefusedError, FileNotFoundError):
+        load.refused += 1
+    except (OSError, Failed):
+        pass
+    return False
+
+
+main(lambda: RIG and RIG.stop())
