@@ -69,7 +69,8 @@ struct pool {
     alignas(CACHE_LINE) pool_fn fn; /* fn, ud, n_chunks: see invariants 1 and 2 */
     void *ud;
     uint32_t n_chunks;
-    unsigned n_threads; /* constant, as is the rest */
+    _Atomic uint64_t n_runs; /* written by the caller only; statistics: relaxed */
+    unsigned n_threads;      /* constant, as is the rest */
     unsigned n_workers;
     bool is_bound; /* threads keep to where.cpus */
     struct topology where;
@@ -203,8 +204,13 @@ static void wait_done(struct pool *p, uint32_t n_chunks) {
     }
 }
 
+uint64_t pool_runs(const struct pool *p) {
+    return atomic_load_explicit(&p->n_runs, memory_order_relaxed);
+}
+
 void pool_run(struct pool *p, pool_fn fn, void *ud, uint32_t n_chunks) {
     ASSERT(n_chunks < DONE_SLEEPS);
+    atomic_store_explicit(&p->n_runs, pool_runs(p) + 1, memory_order_relaxed);
     if (pool_active(p) <= 1 || n_chunks <= 1) {
         for (uint32_t c = 0; c < n_chunks; c++) fn(ud, c);
         return;

@@ -34,6 +34,8 @@ unsigned pool_threads(const struct pool *p);
  * others sleep. Any thread may call it; results do not depend on it. */
 void pool_set_active(struct pool *p, unsigned n);
 unsigned pool_active(const struct pool *p);
+/* Calls of pool_run() so far: a sign of life. Thread: any. */
+uint64_t pool_runs(const struct pool *p);
 
 /* Runs fn(ud, 0 .. n_chunks-1), each exactly once, and returns when all are done. What the caller
  * wrote before is seen by the workers, what they wrote by the caller after. n_chunks < 2^31. Not

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "core/pool.h"
@@ -25,6 +26,7 @@ struct infer {
     struct pool *pool;
     _Atomic uint32_t duty_permille; /* relaxed: a step more or less at the old pace */
     pthread_t thread;
+    _Atomic int tid;        /* written once by the thread; relaxed: for people */
     _Atomic bool has_ended; /* release after the last event, acquire in infer_has_ended() */
     uint32_t n;             /* jobs in the batch */
     uint32_t n_paused;
@@ -96,6 +98,7 @@ static void step(struct infer *in, const struct plan *plan) {
 static void *run(void *ud) {
     struct infer *in = ud;
     bool is_running = true;
+    atomic_store_explicit(&in->tid, gettid(), memory_order_relaxed);
     pool_enter(in->pool);
     while (is_running) {
         bool has_changed = false;
@@ -148,6 +151,10 @@ int infer_start(struct jobs *js, struct batch *b, struct store *st, struct pool 
 void infer_set_pace(struct infer *in, uint32_t duty_permille, uint32_t threads) {
     atomic_store_explicit(&in->duty_permille, duty_permille, memory_order_relaxed);
     pool_set_active(in->pool, threads);
+}
+
+int infer_tid(const struct infer *in) {
+    return atomic_load_explicit(&in->tid, memory_order_relaxed);
 }
 
 bool infer_has_ended(const struct infer *in) {

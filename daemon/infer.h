@@ -21,6 +21,8 @@ int infer_start(struct jobs *js, struct batch *b, struct store *st, struct pool 
 /* From the next step on: the share of time that is computed, 1 to 1000, and the pool's threads that
  * do. Between two steps of one request the pause is at most INFER_MAX_PAUSE_US. */
 void infer_set_pace(struct infer *in, uint32_t duty_permille, uint32_t threads);
+/* The kernel's number of the thread, 0 until it runs. */
+int infer_tid(const struct infer *in);
 /* After jobs_stop(): true once the thread has ended its jobs; it will return at once. */
 bool infer_has_ended(const struct infer *in);
 /* Waits for the thread and frees it. Accepts NULL. */

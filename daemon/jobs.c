@@ -47,7 +47,6 @@ struct jobs {
 
     _Atomic uint64_t beats; /* statistics: relaxed */
     _Atomic bool is_busy;   /* the same */
-    uint64_t beats_seen;    /* loop */
 };
 
 int jobs_create(void (*wake)(void *ud), void *ud, struct jobs **ret) {
@@ -187,11 +186,12 @@ void jobs_stop(struct jobs *js) {
     pthread_mutex_unlock(&js->lock);
 }
 
-bool jobs_is_stuck(struct jobs *js) {
-    uint64_t beats = atomic_load_explicit(&js->beats, memory_order_relaxed);
-    bool r = atomic_load_explicit(&js->is_busy, memory_order_relaxed) && beats == js->beats_seen;
-    js->beats_seen = beats;
-    return r;
+bool jobs_is_busy(const struct jobs *js) {
+    return atomic_load_explicit(&js->is_busy, memory_order_relaxed);
+}
+
+uint64_t jobs_beats(const struct jobs *js) {
+    return atomic_load_explicit(&js->beats, memory_order_relaxed);
 }
 
 /* ---- inference ---- */
@@ -207,7 +207,7 @@ bool jobs_take(struct jobs *js, bool may_wait) {
     bool is_stopped = js->is_stopped;
     pthread_mutex_unlock(&js->lock);
     atomic_store_explicit(&js->is_busy, true, memory_order_relaxed);
-    jobs_beat(js);
+    atomic_fetch_add_explicit(&js->beats, 1, memory_order_relaxed);
     return !is_stopped;
 }
 
@@ -217,10 +217,13 @@ void jobs_rest(struct jobs *js, uint64_t us) {
     uint64_t ns = (uint64_t)until.tv_nsec + us * 1000;
     until.tv_sec += (time_t)(ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
+    atomic_store_explicit(&js->is_busy, false, memory_order_relaxed); /* resting is no standstill */
     pthread_mutex_lock(&js->lock);
     int r = 0;
     while (!js->is_kicked && r == 0) r = pthread_cond_timedwait(&js->cond, &js->lock, &until);
     pthread_mutex_unlock(&js->lock);
+    atomic_store_explicit(&js->is_busy, true, memory_order_relaxed);
+    jobs_beat(js);
 }
 
 struct job *jobs_pop(struct jobs *js) {
@@ -273,8 +276,4 @@ void jobs_flush(struct jobs *js, bool force) {
     if (!js->has_news && !force) return;
     js->has_news = false;
     js->wake(js->ud);
-}
-
-void jobs_beat(struct jobs *js) {
-    atomic_fetch_add_explicit(&js->beats, 1, memory_order_relaxed);
 }

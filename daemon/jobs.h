@@ -64,8 +64,10 @@ bool jobs_next(struct jobs *js, struct job *j, struct job_event *ret, char *text
 void jobs_kick(struct jobs *js);
 /* The inference thread ends all jobs as cancelled and returns from jobs_take() for good. */
 void jobs_stop(struct jobs *js);
-/* True if the inference thread has work and has made no step since the last call. */
-bool jobs_is_stuck(struct jobs *js);
+/* True if the inference thread has something to do: then jobs_beats() is to rise. */
+bool jobs_is_busy(const struct jobs *js);
+/* Steps begun. */
+uint64_t jobs_beats(const struct jobs *js);
 
 /* ---- Thread: inference ---- */
 
@@ -88,7 +90,5 @@ bool jobs_has_ended(const struct job *j);
 void jobs_put_end(struct jobs *js, struct job *j);
 /* Tells the loop, if there is something to tell. */
 void jobs_flush(struct jobs *js, bool force);
-/* A step was made (or there was none to make). */
-void jobs_beat(struct jobs *js);
 
 #endif

@@ -176,14 +176,6 @@ void paging_look(struct server *s) {
     }
 }
 
-bool paging_has_progress(struct server *s) {
-    struct pages_stats st;
-    paging_stats(s, &st);
-    bool has_moved = st.n_bytes != s->paging.seen_bytes;
-    s->paging.seen_bytes = st.n_bytes;
-    return has_moved;
-}
-
 const char *paging_state(const struct server *s) {
     if (!s->model.pages) return "off";
     if (s->paging.is_failing) return "failing";

@@ -35,7 +35,6 @@ enum {
     ABORT_US = 2000000,  /* after the drain limit, for error events to go out */
     STOP_US = 1500000,   /* for the inference thread to end its step */
     RELOAD_US = 1000000, /* between two reloads */
-    STUCK_US = 30000000, /* without a step: the slowest boards take seconds for a prompt chunk */
     PING_US = 15000000,  /* to listeners of /ebb/events */
     TICK_MS = 100,       /* housekeeping; sense.interval may be longer or shorter */
     EXTEND_US = 5000000, /* between signs of life to the service manager while loading */
@@ -214,23 +213,6 @@ static void on_signal(uv_signal_t *h, int signum) {
 
 /* ---- the tick ---- */
 
-static void check_progress(struct server *s, uint64_t now) {
-    if (s->infer && now - s->stuck_checked_us >= STUCK_US) {
-        /* A step may wait long for a slow disk. Both are asked: each remembers what it saw. */
-        bool is_paging = paging_has_progress(s), is_stuck = jobs_is_stuck(s->jobs) && !is_paging;
-        s->stuck_checked_us = now;
-        if (is_stuck != s->is_stuck)
-            log_event(s->log, is_stuck ? LOG_ERROR : LOG_WARN, "the inference thread %s",
-                      is_stuck ? "makes no progress" : "goes on");
-        s->is_stuck = is_stuck;
-    }
-    /* Fed from progress: with a stuck thread the manager is to restart us. */
-    if (s->watchdog_us && !s->is_stuck && now - s->watchdog_last_us >= s->watchdog_us / 2) {
-        s->watchdog_last_us = now;
-        notify_send(s->notify, "WATCHDOG=1");
-    }
-}
-
 /* A reading that says shed is to be seen twice before it counts: the next one comes sooner. */
 static void hurry(struct server *s) {
     uint64_t ms = s->swap.out.is_suspicious ? MAX(tick_ms(s) / 2, 1u) : tick_ms(s);
@@ -279,7 +261,7 @@ static void on_tick(uv_timer_t *t) {
         uv_stop(&s->loop); /* it would wait for a read */
         return;
     }
-    check_progress(s, now);
+    alive_look(s, now);
     if (server_state(s) == SERVER_DRAINING) tick_draining(s, now);
 }
 
@@ -310,7 +292,6 @@ void server_ready(struct server *s) {
         return;
     }
     jobs_kick(s->jobs);
-    s->stuck_checked_us = server_now_us();
     move(s, SERVER_READY);
     server_put_status(s, status, sizeof(status));
     log_event(s->log, LOG_INFO,

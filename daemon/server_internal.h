@@ -159,7 +159,16 @@ struct server_paging {
     bool is_indirect_told; /* that the file system has no direct reads */
     unsigned n_units;      /* streamed under the newest plan */
     uint64_t pass_bytes;   /* that a step reads under it */
-    uint64_t seen_bytes;   /* of paging_has_progress() */
+};
+
+/* alive.c. */
+struct server_alive {
+    uint64_t seen;      /* sum of what moves */
+    uint64_t looked_us; /* last tick */
+    uint64_t quiet_us;  /* since something moved */
+    uint64_t fed_us;    /* last WATCHDOG=1 */
+    bool has_moved;     /* since then */
+    bool is_given_up;
 };
 
 /* call.c. */
@@ -187,7 +196,7 @@ struct server {
     struct fsm fsm; /* enum server_state */
     enum server_fail fail;
     uint64_t started_us;
-    uint64_t watchdog_us, watchdog_last_us;
+    uint64_t watchdog_us;
 
     struct listen_socket sockets[LISTEN_COUNT];
     uv_pipe_t listeners[LISTEN_COUNT];
@@ -207,16 +216,16 @@ struct server {
     struct server_trace trace;
     struct server_paging paging;
     struct server_calls calls;
+    struct server_alive alive;
 
     uint64_t drain_until_us;
     uint64_t stop_until_us;
     uint64_t reloaded_us;
     uint64_t sensed_us;
     bool wants_reload;
-    bool is_hurried; /* the tick is faster, as a reading is to be confirmed */
-    bool is_stuck;
+    bool is_hurried;     /* the tick is faster, as a reading is to be confirmed */
+    bool is_stuck;       /* alive.c: the inference thread */
     bool is_left_behind; /* a thread that does not end, when the process does */
-    uint64_t stuck_checked_us;
     uint64_t pinged_us;
     unsigned n_closing; /* handles whose close callback is to come */
 };
@@ -284,11 +293,13 @@ void paging_interrupt(struct server *s); /* a step under an older plan ends, for
 void paging_look(struct server *s);      /* now and then: tells what has changed */
 void paging_stop(struct server *s);      /* the workers end, and steps that wait for them fail */
 bool paging_is_serving(const struct server *s); /* a worker has not ended */
-bool paging_has_progress(struct server *s);     /* bytes have come since the last call */
 void paging_stats(const struct server *s, struct pages_stats *ret);
 uint64_t paging_form_bytes(const struct server *s,
                            uint32_t unit);        /* what is read of a paged unit */
 const char *paging_state(const struct server *s); /* "off", "idle", "streaming", "failing" */
+
+/* alive.c: in every tick until the end begins. */
+void alive_look(struct server *s, uint64_t now);
 
 /* call.c */
 void call_start(struct server *s, struct conn *c, bool is_chat, char *body, size_t n);

@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 
 from harness import BUILD, Failed, Skip, check, wait_until
 
@@ -226,19 +228,40 @@ class Rig:
 
 
 # ptrace(2): stops one thread wherever it is, and no other; nothing in the program knows of it.
-PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+PTRACE_CONT, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 7, 17, 0x4206, 0x4207
+WALL = 0x40000000
 
 
 class Frozen:
-    """A thread held still until its process dies."""
+    """A thread held still until its process dies or the block ends."""
 
-    def __init__(self, tid):
+    def __init__(self, pid, tid):
         self.tid = tid
+        self.schedstat = "/proc/%d/task/%d/schedstat" % (pid, tid)
         self.is_gone = False
-        for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
-            if LIBC.ptrace(request, tid, None, None) != 0:
-                raise Failed("ptrace of %d: %s" % (tid, os.strerror(ctypes.get_errno())))
-        os.waitpid(tid, WALL)
+        self.ask(PTRACE_SEIZE)
+        self.hold()
+
+    def ask(self, request):
+        if LIBC.ptrace(request, self.tid, None, None) != 0:
+            raise Failed("ptrace of %d: %s" % (self.tid, os.strerror(ctypes.get_errno())))
+
+    def hold(self):
+        self.ask(PTRACE_INTERRUPT)
+        os.waitpid(self.tid, WALL)
+
+    def ran(self):
+        """Seconds of a CPU that the thread has had."""
+        with open(self.schedstat) as f:
+            return int(f.read().split()[0]) / 1e9
+
+    def let_run(self, seconds):
+        """Until it has had so much of a CPU, or half a second has passed."""
+        want, end = self.ran() + seconds, time.monotonic() + 0.5
+        self.ask(PTRACE_CONT)
+        while self.ran() < want and time.monotonic() < end:
+            time.sleep(0.0005)
+        self.hold()
 
     def reap(self):
         """Until its tracer has seen its end a dead thread keeps its process a zombie."""
@@ -249,6 +272,41 @@ class Frozen:
             except ChildProcessError:
                 self.is_gone = True
         return self.is_gone
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if not self.reap() and LIBC.ptrace(PTRACE_DETACH, self.tid, None, None) != 0:
+            wait_until(self.reap, 10, "the end of thread %d" % self.tid)
+
+
+def steady(fn):
+    """For tests of short watchdogs: one that failed is run again, twice at most, if the machine
+    itself stood still for a second meanwhile, as a virtual one does when it is saved or moved."""
+    def run():
+        for _ in range(3):
+            worst, is_over = [0.0], threading.Event()
+
+            def watch():
+                last = time.monotonic()
+                while not is_over.wait(0.05):
+                    now = time.monotonic()
+                    worst[0], last = max(worst[0], now - last), now
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            try:
+                return fn()
+            except Failed as e:
+                if worst[0] < 1:
+                    raise
+                print("     again, as the machine stood still for %.1f s: %s" % (worst[0], e))
+            finally:
+                is_over.set()
+                watcher.join()
+        raise Failed("the machine stands still again and again")
+    run.__name__ = fn.__name__
+    return run
 
 
 def thread_of(pid, name):

@@ -4,6 +4,7 @@ Rows of the fault list are the functions L<n>_...; rig.py makes the machine. EBB
 often the daemon is killed under load (8)."""
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -246,6 +247,109 @@ def healthy(d, load):
     except (OSError, Failed):
         pass
     return False
+
+
+QUICK = "[Service]\nWatchdogSec=2\n"
+
+
+def running(d):
+    """Starts it and a long stream; returns the stream and the process."""
+    d.start()
+    s = d.stream("long", max_tokens=8000)
+    next(iter(s))
+    return s, d.pid()
+
+
+@test
+@rig.steady
+def L7_stuck_step():
+    """A step that stands still: a line that says where, then a restart."""
+    with Service("slow", drop_in=QUICK) as d:
+        s, pid = running(d)
+        with rig.Frozen(pid, rig.thread_of(pid, "ebb-infer")) as thread:
+            start = time.monotonic()
+            wait_until(thread.reap, 60, "the watchdog's end")
+            took = time.monotonic() - start
+        s.close()
+        wait_until(lambda: d.show("NRestarts") == "1", 30, "a restart")
+        wait_until(lambda: other_health(d) is None, 60, "health")
+        print("     stopped after %.2f s, WatchdogSec=2" % took)
+        check(took < 10, "%.1f s" % took)
+        log = d.log()
+        check_in("has made no progress for 1.", log)
+        check_in("t (tracing stop), wchan ptrace_stop, syscall", log)
+
+
+@test
+@rig.steady
+def L7_stuck_and_back():
+    """/health says 503 while it lasts; a thread that goes on in time costs nobody anything."""
+    with Service("slow", drop_in="[Service]\nWatchdogSec=12\n") as d:
+        s, pid = running(d)
+        with rig.Frozen(pid, rig.thread_of(pid, "ebb-infer")):
+            reply = wait_until(lambda: other_health(d), 60, "/health says that it is stuck")
+            check_in("no progress", reply.error()[1])
+            check_eq(d.status()["state"], "stuck")
+        wait_until(lambda: other_health(d) is None, 60, "health")
+        check_in("goes on", d.log())
+        check_eq(d.show("NRestarts"), "0")
+        s.close()
+
+
+def other_health(d):
+    """What /health says while it is not 200; False while nobody answers."""
+    try:
+        reply = d.get("/health", timeout=60)
+    except (OSError, Failed):
+        return False
+    return None if reply.status == 200 else reply
+
+
+@test
+@rig.steady
+def L7_slow_step():
+    """Slow is not stuck: with its thread held most of the time a prompt chunk takes longer than
+    the watchdog waits, and its phases go on."""
+    settings = {"serve": {"slots": 1, "threads": 1, "prompt_chunk": 512}}
+    with Service("slow", settings, QUICK) as d:
+        d.start()
+        plain = []
+        for i in range(3):
+            start = time.monotonic()
+            n = d.complete("fast%d " % i * 240, max_tokens=1).json()["usage"]["prompt_tokens"]
+            plain.append((time.monotonic() - start) / n * 512)
+        replies = []
+        t = threading.Thread(target=lambda: replies.append(
+            d.complete("slow " * 400, max_tokens=1)))
+        pid = d.pid()
+        with rig.Frozen(pid, rig.thread_of(pid, "ebb-infer")) as thread:
+            t.start()
+            start = time.monotonic()
+            while t.is_alive() and time.monotonic() < start + 60:
+                time.sleep(min(0.5, 0.002 * 6 / min(plain)))  # so that a chunk takes some 6 s
+                thread.let_run(0.002)
+        t.join(60)
+        took = time.monotonic() - start
+        check_eq(d.show("NRestarts"), "0")
+        check(replies and replies[0].status == 200, "the request is answered")
+        n = replies[0].json()["usage"]["prompt_tokens"]
+        print("     %d prompt tokens in chunks of 512: %.1f s" % (n, took))
+        check(took / -(-n // 512) > 2, "the chunks were slow enough to show something")
+
+
+@test
+@rig.steady
+def L8_stuck_loop():
+    with Service("slow", drop_in=QUICK) as d:
+        s, pid = running(d)
+        with rig.Frozen(pid, pid) as thread:
+            start = time.monotonic()
+            wait_until(thread.reap, 30, "the watchdog's end")
+            took = time.monotonic() - start
+        s.close()
+        wait_until(lambda: d.show("NRestarts") == "1", 30, "a restart")
+        wait_until(lambda: other_health(d) is None, 60, "health")
+        print("     stopped after %.2f s, WatchdogSec=2 and TimeoutAbortSec=5" % took)
 
 
 main(lambda: RIG and RIG.stop())

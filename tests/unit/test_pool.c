@@ -56,6 +56,7 @@ static void run_jobs(unsigned n_threads, unsigned rounds, bool with_naps) {
         j.delay_us = with_naps && r % 16 == 1 ? 300 : 0;
         if (with_naps && r % 16 == 5) nap_us(300);
         pool_run(p, add_round, &j, n);
+        CHECK_EQU(pool_runs(p), r + 1);
     }
     CHECK_MEM(j.out, want, sizeof(want));
     pool_destroy(p);
