@@ -47,6 +47,12 @@ static void tell_stuck(struct server *s) {
               (double)s->alive.quiet_us / 1e6, what);
 }
 
+static void tell_manager(struct server *s) {
+    char status[SERVER_STATUS_BYTES];
+    server_put_status(s, status, sizeof(status));
+    notify_send(s->notify, "STATUS=%s", status);
+}
+
 void alive_look(struct server *s, uint64_t now) {
     struct server_alive *a = &s->alive;
     uint64_t patience = s->watchdog_us ? s->watchdog_us / 2 : PATIENCE_US;
@@ -56,13 +62,17 @@ void alive_look(struct server *s, uint64_t now) {
         a->quiet_us = 0;
         a->has_moved = true;
         a->is_given_up = false;
-        if (s->is_stuck) log_event(s->log, LOG_WARN, "the inference thread goes on");
-        s->is_stuck = false;
+        if (s->is_stuck) {
+            s->is_stuck = false;
+            log_event(s->log, LOG_WARN, "the inference thread goes on");
+            tell_manager(s);
+        }
     } else {
         a->quiet_us += MIN(tick, (uint64_t)MAX_TICK_US);
         if (a->quiet_us >= patience && !s->is_stuck) {
             s->is_stuck = true;
             tell_stuck(s);
+            tell_manager(s);
         }
     }
     if (!s->watchdog_us) return;
@@ -75,6 +85,6 @@ void alive_look(struct server *s, uint64_t now) {
         a->is_given_up = true;
         log_event(s->log, LOG_ERROR,
                   "the inference thread stays stuck; the service manager is to restart us");
-        notify_send(s->notify, "WATCHDOG=trigger\nSTATUS=the inference thread is stuck");
+        notify_send(s->notify, "WATCHDOG=trigger");
     }
 }

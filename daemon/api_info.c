@@ -157,6 +157,8 @@ void api_info_status(struct server *s, struct conn *c) {
     buf_printf(&b, "\"speed\":{\"decode_tps\":%.1f,\"prefill_tps\":%.1f},",
                s->calls.speed.decode_tps, s->calls.speed.prefill_tps);
     put_requests(&b, s);
+    buf_str(&b, ",");
+    reload_put_json(s, &b);
     buf_printf(&b,
                ",\"connections\":%u,\"epoch\":%" PRIu64 ",\"uptime_s\":%" PRIu64
                ",\"version\":\"" EBB_VERSION "\"}",
@@ -346,6 +348,7 @@ void api_info_metrics(struct server *s, struct conn *c) {
     api_sense_put_metrics(&b, s);
     put_rungs(&b, s);
     put_paging_metrics(&b, s);
+    reload_put_metrics(s, &b);
     metrics_put_counters(&b, &s->metrics);
     if (b.failed)
         conn_abort(c);

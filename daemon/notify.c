@@ -32,7 +32,7 @@ void notify_fini(struct notify *n) {
 }
 
 void notify_send(struct notify *n, const char *fmt, ...) {
-    char msg[512];
+    char msg[1024];
     va_list ap;
     if (n->fd < 0) return;
     va_start(ap, fmt);

@@ -65,9 +65,15 @@ const char *server_state_name(const struct server *s) {
 }
 
 void server_put_status(const struct server *s, char *ret, size_t cap) {
-    snprintf(ret, cap, "%s %s, %.2f bits a weight, position %" PRIu32 " of %" PRIu32,
-             server_state(s) == SERVER_READY ? "serving" : server_state_name(s), s->model.name,
+    const char *error = s->reload.error;
+    bool is_serving = server_state(s) == SERVER_READY && !s->is_stuck;
+    snprintf(ret, cap, "%s%s%s%s %s, %.2f bits a weight, position %" PRIu32 " of %" PRIu32,
+             error[0] ? "reload failed, the old settings stay: " : "", error, error[0] ? "; " : "",
+             is_serving ? "serving" : server_state_name(s), s->model.name,
              api_info_bits(s, swap_position(s)), swap_position(s), ladder_n_steps(s->model.ladder));
+    /* A line break would begin another assignment. */
+    for (char *p = ret; *p; p++)
+        if (*p == '\n') *p = ' ';
 }
 
 static void move(struct server *s, enum server_state to) {
@@ -169,15 +175,15 @@ static uint64_t tick_ms(const struct server *s) {
 static void reload(struct server *s) {
     struct config next;
     struct err e = {0};
-    char names[256], status[256];
+    char names[256] = "", status[SERVER_STATUS_BYTES];
     s->reloaded_us = server_now_us();
     s->wants_reload = false;
     notify_send(s->notify, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, s->reloaded_us);
     int r = config_read(s->config_path, &next, &e);
+    if (r == 0) r = reload_check(s, &next, &e);
     if (r < 0) {
         s->metrics.reloads_failed++;
         log_event(s->log, LOG_ERROR, "reload: %s; the old settings stay", e.msg);
-        notify_send(s->notify, "READY=1\nSTATUS=reload failed: %s", e.msg);
     } else {
         unsigned n = config_needs_restart(&s->config, &next, names, sizeof(names));
         if (n > 0) log_event(s->log, LOG_WARN, "reload: these need a restart: %s", names);
@@ -188,14 +194,13 @@ static void reload(struct server *s) {
         swap_set_prefix(s);
         s->metrics.reloads_ok++;
         log_event(s->log, LOG_INFO, "reloaded %s", s->config_path);
-        server_put_status(s, status, sizeof(status));
-        notify_send(s->notify, "READY=1\nSTATUS=%s", status);
-        govern_sense(s);
-        swap_step(s);
     }
-    char json[64];
-    snprintf(json, sizeof(json), "{\"result\":\"%s\"}", r < 0 ? "failed" : "ok");
-    events_send(s->events, s->config.serve_buffer_bytes, "reload", json);
+    reload_note(s, r < 0 ? e.msg : "", names);
+    server_put_status(s, status, sizeof(status));
+    notify_send(s->notify, "READY=1\nSTATUS=%s", status);
+    if (r < 0) return;
+    govern_sense(s);
+    swap_step(s);
 }
 
 static void on_signal(uv_signal_t *h, int signum) {
@@ -283,7 +288,7 @@ static void wake_loop(void *ud) {
 
 void server_ready(struct server *s) {
     struct err e = {0};
-    char status[256];
+    char status[SERVER_STATUS_BYTES];
     int r = infer_start(s->jobs, s->model.batch, s->model.store, s->model.pool,
                         s->config.serve_slots, &s->infer, &e);
     if (r < 0) {

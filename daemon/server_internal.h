@@ -171,6 +171,14 @@ struct server_alive {
     bool is_given_up;
 };
 
+/* reload.c. */
+struct server_reload {
+    bool has_been;
+    uint64_t at_us;
+    char error[sizeof(((struct err *)0)->msg)]; /* "": it was good */
+    char needs_restart[256];                    /* changed keys that took no effect */
+};
+
 /* call.c. */
 /* Tokens a second, of all requests together. */
 struct call_speed {
@@ -217,6 +225,7 @@ struct server {
     struct server_paging paging;
     struct server_calls calls;
     struct server_alive alive;
+    struct server_reload reload;
 
     uint64_t drain_until_us;
     uint64_t stop_until_us;
@@ -241,7 +250,8 @@ void server_give_up(struct server *s, enum server_fail why);
 void server_check_ended(struct server *s);
 /* A generation request has ended: a drain may be over. */
 void server_check_drained(struct server *s);
-/* STATUS= for the service manager. */
+/* STATUS= for the service manager, one line. */
+enum { SERVER_STATUS_BYTES = 480 };
 void server_put_status(const struct server *s, char *ret, size_t cap);
 
 /* load.c */
@@ -297,6 +307,15 @@ void paging_stats(const struct server *s, struct pages_stats *ret);
 uint64_t paging_form_bytes(const struct server *s,
                            uint32_t unit);        /* what is read of a paged unit */
 const char *paging_state(const struct server *s); /* "off", "idle", "streaming", "failing" */
+
+/* reload.c */
+/* What a good file may still ask for in vain. 0 or a negative errno. */
+int reload_check(const struct server *s, const struct config *next, struct err *e) MUST_CHECK;
+/* `error`: "" after a good one; `needs_restart`: names of keys, or "". */
+void reload_note(struct server *s, const char *error, const char *needs_restart);
+struct buf;
+void reload_put_json(const struct server *s, struct buf *b);
+void reload_put_metrics(const struct server *s, struct buf *b);
 
 /* alive.c: in every tick until the end begins. */
 void alive_look(struct server *s, uint64_t now);

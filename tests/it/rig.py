@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 
 from harness import BUILD, Failed, Skip, check, wait_until
@@ -279,34 +278,6 @@ class Frozen:
     def __exit__(self, *_):
         if not self.reap() and LIBC.ptrace(PTRACE_DETACH, self.tid, None, None) != 0:
             wait_until(self.reap, 10, "the end of thread %d" % self.tid)
-
-
-def steady(fn):
-    """For tests of short watchdogs: one that failed is run again, twice at most, if the machine
-    itself stood still for a second meanwhile, as a virtual one does when it is saved or moved."""
-    def run():
-        for _ in range(3):
-            worst, is_over = [0.0], threading.Event()
-
-            def watch():
-                last = time.monotonic()
-                while not is_over.wait(0.05):
-                    now = time.monotonic()
-                    worst[0], last = max(worst[0], now - last), now
-            watcher = threading.Thread(target=watch)
-            watcher.start()
-            try:
-                return fn()
-            except Failed as e:
-                if worst[0] < 1:
-                    raise
-                print("     again, as the machine stood still for %.1f s: %s" % (worst[0], e))
-            finally:
-                is_over.set()
-                watcher.join()
-        raise Failed("the machine stands still again and again")
-    run.__name__ = fn.__name__
-    return run
 
 
 def thread_of(pid, name):

@@ -3,6 +3,7 @@
 Rows of the fault list are the functions L<n>_...; rig.py makes the machine. EBB_KILLS sets how
 often the daemon is killed under load (8)."""
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -12,7 +13,7 @@ import time
 import ebbd
 import rig
 import wire
-from harness import Failed, Skip, check, check_eq, check_in, main, test, wait_until
+from harness import Failed, Skip, check, check_eq, check_in, main, steady, test, wait_until
 
 UNIT = "ebbd.service"
 SOCKETS = ("ebbd.socket", "ebbd-admin.socket")
@@ -261,7 +262,7 @@ def running(d):
 
 
 @test
-@rig.steady
+@steady
 def L7_stuck_step():
     """A step that stands still: a line that says where, then a restart."""
     with Service("slow", drop_in=QUICK) as d:
@@ -281,7 +282,7 @@ def L7_stuck_step():
 
 
 @test
-@rig.steady
+@steady
 def L7_stuck_and_back():
     """/health says 503 while it lasts; a thread that goes on in time costs nobody anything."""
     with Service("slow", drop_in="[Service]\nWatchdogSec=12\n") as d:
@@ -306,7 +307,7 @@ def other_health(d):
 
 
 @test
-@rig.steady
+@steady
 def L7_slow_step():
     """Slow is not stuck: with its thread held most of the time a prompt chunk takes longer than
     the watchdog waits, and its phases go on."""
@@ -338,7 +339,7 @@ def L7_slow_step():
 
 
 @test
-@rig.steady
+@steady
 def L8_stuck_loop():
     with Service("slow", drop_in=QUICK) as d:
         s, pid = running(d)
@@ -350,6 +351,59 @@ def L8_stuck_loop():
         wait_until(lambda: d.show("NRestarts") == "1", 30, "a restart")
         wait_until(lambda: other_health(d) is None, 60, "health")
         print("     stopped after %.2f s, WatchdogSec=2 and TimeoutAbortSec=5" % took)
+
+
+@test
+def L3_reload():
+    """`systemctl reload` returns with a good file and with a bad one, and the status says which."""
+    with Service() as d:
+        d.start()
+        good = open(d.config).read()
+        d.write_config(good + "kv:\n  prefix_limit: lots\n")
+        d.rig.ctl("reload", UNIT, timeout=30)
+        place = "%s:%d:17: " % (d.config_inside, good.count("\n") + 2)
+        wait_until(lambda: place in d.show("StatusText"), 30, "the status tells " + place)
+        check_in("serving tiny-test-model", d.show("StatusText"))
+        check_eq(d.show("ActiveState"), "active")
+        check(any(p == 3 and place in text for p, text in d.rig.journal(UNIT)), "an error line")
+        d.write_config(good)
+        d.rig.ctl("reload", UNIT, timeout=30)
+        wait_until(lambda: "reload failed" not in d.show("StatusText"), 30, "a good status")
+        check_eq(d.status()["reload"]["result"], "ok")
+        check_eq(d.show("NRestarts"), "0")
+
+
+@test
+@steady
+def L1_stop_with_streams():
+    """Eight streams end correctly, and the daemon within TimeoutStopSec - 5 s; some are finished,
+    the others cut off by serve.drain_timeout."""
+    with Service("slow", {"serve": {"slots": 8, "drain_timeout": "3s"}}) as d:
+        d.start()
+        limit = seconds(d.show("TimeoutStopUSec"))
+        streams = [d.stream("s%d" % i, max_tokens=20 if i % 2 else 8000, ignore_eos=True)
+                   for i in range(8)]
+        threads = [threading.Thread(target=s.run) for s in streams]
+        for t in threads:
+            t.start()
+        start = time.monotonic()
+        d.rig.ctl("stop", *SOCKETS, UNIT, timeout=limit + 30)
+        took = time.monotonic() - start
+        for t in threads:
+            t.join(30)
+        check(all(s.is_done for s in streams), "every stream has its end")
+        check_eq(sorted(s.finish or s.error["type"] for s in streams),
+                 ["length"] * 4 + ["unavailable_error"] * 4)
+        print("     stopped within %.2f s, TimeoutStopSec=%d" % (took, limit))
+        check(took <= limit - 5, "soon enough")
+        check_eq(d.show("Result"), "success")
+        check_eq(d.show("ExecMainStatus"), "0")
+
+
+def seconds(text):
+    """"1min 30s", as systemctl shows it."""
+    units = {"ms": 0.001, "s": 1, "min": 60}
+    return sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+)(ms|s|min)\b", text))
 
 
 main(lambda: RIG and RIG.stop())
