@@ -184,6 +184,7 @@ class Daemon:
         self.write_config()
         self.process = None
         self.given = {}
+        self.wrap = []  # words in front of the command
         if start:
             self.start()
 
@@ -198,7 +199,7 @@ class Daemon:
     def command(self):
         """What is run, and the descriptors for it: with the sockets of `given` ({name: socket}) as
         a service manager hands them over."""
-        words = [program("ebbd"), "--config", self.config]
+        words = self.wrap + [program("ebbd"), "--config", self.config]
         if not self.given:
             return words, ()
         # Above those that they are to become.

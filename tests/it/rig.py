@@ -231,12 +231,17 @@ PTRACE_CONT, PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 7, 17, 0x4206, 0x42
 WALL = 0x40000000
 
 
+def cpu_seconds(pid, tid):
+    """What a thread has had of the CPUs."""
+    with open("/proc/%d/task/%d/schedstat" % (pid, tid)) as f:
+        return int(f.read().split()[0]) / 1e9
+
+
 class Frozen:
     """A thread held still until its process dies or the block ends."""
 
     def __init__(self, pid, tid):
-        self.tid = tid
-        self.schedstat = "/proc/%d/task/%d/schedstat" % (pid, tid)
+        self.pid, self.tid = pid, tid
         self.is_gone = False
         self.ask(PTRACE_SEIZE)
         self.hold()
@@ -249,16 +254,12 @@ class Frozen:
         self.ask(PTRACE_INTERRUPT)
         os.waitpid(self.tid, WALL)
 
-    def ran(self):
-        """Seconds of a CPU that the thread has had."""
-        with open(self.schedstat) as f:
-            return int(f.read().split()[0]) / 1e9
-
     def let_run(self, seconds):
         """Until it has had so much of a CPU, or half a second has passed."""
-        want, end = self.ran() + seconds, time.monotonic() + 0.5
+        want = cpu_seconds(self.pid, self.tid) + seconds
+        end = time.monotonic() + 0.5
         self.ask(PTRACE_CONT)
-        while self.ran() < want and time.monotonic() < end:
+        while cpu_seconds(self.pid, self.tid) < want and time.monotonic() < end:
             time.sleep(0.0005)
         self.hold()
 

@@ -314,20 +314,19 @@ def L7_slow_step():
     settings = {"serve": {"slots": 1, "threads": 1, "prompt_chunk": 512}}
     with Service("slow", settings, QUICK) as d:
         d.start()
-        plain = []
-        for i in range(3):
-            start = time.monotonic()
-            n = d.complete("fast%d " % i * 240, max_tokens=1).json()["usage"]["prompt_tokens"]
-            plain.append((time.monotonic() - start) / n * 512)
+        pid = d.pid()
+        tid = rig.thread_of(pid, "ebb-infer")
+        before = rig.cpu_seconds(pid, tid)
+        n = d.complete("fast " * 400, max_tokens=1).json()["usage"]["prompt_tokens"]
+        chunk = (rig.cpu_seconds(pid, tid) - before) / n * 512
         replies = []
         t = threading.Thread(target=lambda: replies.append(
             d.complete("slow " * 400, max_tokens=1)))
-        pid = d.pid()
-        with rig.Frozen(pid, rig.thread_of(pid, "ebb-infer")) as thread:
+        with rig.Frozen(pid, tid) as thread:
             t.start()
             start = time.monotonic()
             while t.is_alive() and time.monotonic() < start + 60:
-                time.sleep(min(0.5, 0.002 * 6 / min(plain)))  # so that a chunk takes some 6 s
+                time.sleep(min(0.5, 0.002 * 6 / chunk))  # so that a chunk takes some 6 s
                 thread.let_run(0.002)
         t.join(60)
         took = time.monotonic() - start
