@@ -169,6 +169,12 @@ static void parse_work(uv_work_t *w) {
     k->parsed = api_body_parse(k->is_chat, k->text, k->n_text, &k->opts, &k->body, &k->fault);
 }
 
+/* While the model is loaded a request waits like one that finds no slot: with socket activation it
+ * may be the one that has started us. Memory is asked about when it is its turn. */
+static bool takes_calls(const struct server *s) {
+    return server_state(s) == SERVER_READY || server_state(s) == SERVER_LOADING;
+}
+
 static void after_parse(uv_work_t *w, int status) {
     struct call *k = w->data;
     struct server *s = k->s;
@@ -188,7 +194,7 @@ static void after_parse(uv_work_t *w, int status) {
     }
     uint64_t kv = kv_bytes_for(s->model.h, s->model.kv_type,
                                (uint32_t)k->body.prompt.n + k->body.max_tokens);
-    if (server_state(s) != SERVER_READY) {
+    if (!takes_calls(s)) {
         api_fault_set(&k->fault, -EAGAIN, "The server is stopping.");
         refuse(k, &k->fault, "Retry-After: 5\r\n");
     } else if (s->swap.out.refuses) {
@@ -201,7 +207,7 @@ static void after_parse(uv_work_t *w, int status) {
                    s->config.serve_slots + s->config.serve_queue) {
         api_fault_set(&k->fault, -EBUSY, "Too many requests wait already (serve.queue).");
         refuse(k, &k->fault, "Retry-After: 2\r\n");
-    } else if (swap_room(s, kv, 0) == -ENOSPC) {
+    } else if (server_state(s) == SERVER_READY && swap_room(s, kv, 0) == -ENOSPC) {
         api_fault_set(&k->fault, -ENOSPC,
                       "Memory is short: the request needs %" PRIu64
                       " MiB beside the smallest form of the model, and the budget is %" PRIu64
@@ -218,10 +224,8 @@ void call_start(struct server *s, struct conn *c, bool is_chat, char *body, size
     struct api_fault f = {0};
     struct call *k = NULL;
     s->metrics.accepted++;
-    if (server_state(s) != SERVER_READY) {
-        api_fault_set(&f, -EAGAIN,
-                      server_state(s) == SERVER_LOADING ? "Loading model"
-                                                        : "The server is stopping.");
+    if (!takes_calls(s)) {
+        api_fault_set(&f, -EAGAIN, "The server is stopping.");
         goto refused;
     }
     k = calloc(1, sizeof(*k));

@@ -3,7 +3,8 @@
  *   LOADING --all extents read--> READY --SIGTERM, SIGINT--> DRAINING --all answered, or the drain
  *   limit, or a second signal--> STOPPING. LOADING --signal, bad extent--> STOPPING.
  *
- * LOADING: everything is answered, generation with 503. READY: the inference thread runs.
+ * LOADING: everything is answered, but generation waits in its queue. READY: the inference thread
+ * runs.
  * DRAINING: no new connection, no new request; what was accepted is finished.
  * STOPPING: connections are closed, the inference thread ends its jobs, and when it has ended the
  * last handles close and uv_run() returns. */
@@ -237,6 +238,7 @@ static void on_tick(uv_timer_t *t) {
             notify_send(s->notify, "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=loading %s",
                         s->model.name);
         }
+        call_tick(s);
         break;
     case SERVER_READY:
     case SERVER_DRAINING:
@@ -306,6 +308,7 @@ void server_ready(struct server *s) {
               (double)(server_now_us() - s->loading.started_us) / 1e6, pool_threads(s->model.pool),
               pool_cpus(s->model.pool), s->sockets[LISTEN_API].path);
     notify_send(s->notify, "READY=1\nSTATUS=%s", status);
+    call_dispatch(s);
 }
 
 static void on_connection(uv_stream_t *listener, int status) {

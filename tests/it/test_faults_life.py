@@ -124,8 +124,25 @@ def L2_during_start():
         open(d.log_path, "w").close()
         d.spawn()
         time.sleep(rng.uniform(0, 0.06))
-        exits_within(d, 2, (0, -signal.SIGTERM) if "starts with" not in d.log() else (0,),
-                     (signal.SIGTERM, signal.SIGINT)[i % 2] if i % 4 else signal.SIGTERM)
+        sig = (signal.SIGTERM, signal.SIGINT)[i % 2]
+        exits_within(d, 2, (0,) if "starts with" in d.log() else (0, -sig), sig)
+    # And while a slow disk still brings the weights, with requests that wait for them.
+    d.settings["paging"]["rate_limit"] = "1MiB"
+    d.write_config()
+    for i in range(4):
+        d.spawn()
+        conn = wait_until(lambda: connected(d), 60, "it listens")
+        conn.request("POST", "/v1/completions", {"prompt": "x", "max_tokens": 3})
+        time.sleep(rng.uniform(0, 0.5))
+        exits_within(d, 2, kill=(signal.SIGTERM, signal.SIGINT)[i % 2])
+        conn.close()
+
+
+def connected(d):
+    try:
+        return wire.Conn(d.socket)
+    except OSError:
+        return None
 
 
 @test

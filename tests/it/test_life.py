@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import ebbd
@@ -75,6 +76,56 @@ def books_are_resident():
     with ebbd.Daemon(pack, {"precision": {"ladder": "jaccard"}}) as d:
         check_eq(d.status()["resident_bytes"], sum(n for name, n in extents.items() if not name.endswith(".swsc")))
         check_eq(d.complete("books", max_tokens=8).status, 200)
+
+
+def answer(d):
+    try:
+        return d.get("/health")
+    except OSError:
+        return None
+
+
+@test
+def waits_while_loading():
+    """Who asks while the weights are still read waits in the queue: with socket activation it may
+    be this very request that has started the daemon."""
+    settings = {"paging": {"rate_limit": "3MiB"}, "serve": {"slots": 1, "queue": 2}}
+    d = ebbd.Daemon(ebbd.slow_pack(), settings, start=False)
+    d.spawn()
+    with d:
+        reply = wait_until(lambda: answer(d), 60, "an answer")
+        check_eq((reply.status, reply.error()[1]), (503, "Loading model"))
+        check_eq(d.status()["state"], "loading")
+        replies = []
+        threads = [threading.Thread(target=lambda: replies.append(d.complete("x", max_tokens=3)))
+                   for _ in range(3)]
+        for t in threads:
+            t.start()
+        wait_until(lambda: d.status()["requests"]["queued"] == 3, 10, "three wait")
+        check_eq(d.complete("x", max_tokens=3).status, 503, "the queue is full")
+        check_eq(d.status()["state"], "loading")
+        for t in threads:
+            t.join(60)
+        check_eq([r.status for r in replies], [200] * 3)
+        m = d.metrics()
+        check_eq((m["ebb_generations_accepted_total"], m["ebb_generations_completed_total"],
+                  m["ebb_generations_refused_total"]), (4, 3, 1))
+
+
+@test
+def stops_while_loading():
+    """With requests that wait: those that have not left are told by the end of the connection."""
+    d = ebbd.Daemon(ebbd.slow_pack(), {"paging": {"rate_limit": "1MiB"}}, start=False)
+    d.spawn()
+    wait_until(lambda: answer(d), 60, "an answer")
+    conns = [wire.Conn(d.socket) for _ in range(3)]
+    for c in conns:
+        c.request("POST", "/v1/completions", {"prompt": "x", "max_tokens": 3})
+    wait_until(lambda: d.status()["requests"]["queued"] == 3, 10, "three wait")
+    conns[0].close()
+    wait_until(lambda: d.status()["requests"]["queued"] == 2, 10, "one has left")
+    d.stop(seconds=10)
+    check(all(c.at_end() for c in conns[1:]), "an end, and nothing else")
 
 
 @test
