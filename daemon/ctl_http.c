@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -192,16 +193,21 @@ int ctl_connect(const char *socket_path, struct err *e) {
     memcpy(sa.sun_path, socket_path, n + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return err_sys(e, -errno, "cannot make a socket");
-    int r;
-    do {
+    /* Bounds connect() too: without it a full queue is waited for as long as it is full. */
+    const struct timeval longest = {.tv_sec = 2};
+    int r = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &longest, sizeof(longest));
+    while (r == 0) {
         r = connect(fd, (const struct sockaddr *)&sa, sizeof(sa));
-    } while (r < 0 && errno == EINTR);
-    if (r < 0) {
-        r = err_sys(e, -errno, "cannot connect to %s", socket_path);
-        close(fd);
-        return r;
+        if (r == 0) return fd;
+        if (errno == EINTR) r = 0;
     }
-    return fd;
+    if (errno == EAGAIN)
+        r = err_set(e, -EAGAIN, "%s: the daemon takes no connections, its queue is full",
+                    socket_path);
+    else
+        r = err_sys(e, -errno, "cannot connect to %s", socket_path);
+    close(fd);
+    return r;
 }
 
 /* Waits until the socket is ready for `events`. */

@@ -33,7 +33,8 @@ int ctl_head_parse(const char *head, size_t n, struct ctl_head *ret) MUST_CHECK;
 
 /* Connects, sends, and reads the head of the answer. signal_fd (-1: none): gives up with -EINTR as
  * soon as it is readable. wait_ms: the longest silence allowed, < 0 = for ever.
- * 0, -EINTR, -ETIMEDOUT, -EBADMSG, -ENAMETOOLONG or the system's error. */
+ * 0, -EINTR, -ETIMEDOUT, -EBADMSG, -ENAMETOOLONG, what ctl_connect() gives, or the system's error.
+ */
 int ctl_http_open(const char *socket_path, const char *method, const char *target, const char *body,
                   int signal_fd, int wait_ms, struct ctl_http **ret, struct err *e) MUST_CHECK;
 const struct ctl_head *ctl_http_head(const struct ctl_http *h);
@@ -44,7 +45,8 @@ int64_t ctl_http_read(struct ctl_http *h, char *buf, size_t n, struct err *e) MU
 int ctl_http_read_all(struct ctl_http *h, char **ret, size_t *ret_n, struct err *e) MUST_CHECK;
 void ctl_http_close(struct ctl_http *h); /* accepts NULL */
 
-/* Connects to a Unix socket. The descriptor, or a negative errno. */
+/* Connects to a Unix socket. The descriptor, or a negative errno; -EAGAIN if the daemon takes no
+ * connection for two seconds, as when it is stopped and its queue is full. */
 int ctl_connect(const char *socket_path, struct err *e) MUST_CHECK;
 
 /* Splits an event stream into events. Zero it to start; ctl_sse_fini() frees. */

@@ -137,6 +137,28 @@ def unreachable():
 
 
 @test
+def a_queue_that_is_full():
+    path = TMP.name + "/full.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(path)
+        silent.listen(0)
+        held = []
+        while True:
+            c = socket.socket(socket.AF_UNIX)
+            c.setblocking(False)
+            held.append(c)
+            try:
+                c.connect(path)
+            except BlockingIOError:
+                break
+        r = ebb("-s", path, "status")
+        check_eq(r.returncode, 75, r.stderr)
+        check_in("queue is full", r.stderr)
+        for c in held:
+            c.close()
+
+
+@test
 def status():
     r = ebb("status", fake=Fake(plain(200, STATUS)))
     check_eq(r.returncode, 0, r.stderr)
