@@ -21,26 +21,32 @@ static const char help[] =
     "  complete TEXT       continue TEXT (no chat format)\n"
     "  ladder              every step of precision, its bytes and its cost, and which are taken\n"
     "  limit [SIZE|auto]   show the memory limit, or set it (96MiB, 1.5GiB; auto: no fixed limit)\n"
+    "  top                 a live view of the daemon; q ends. Without a terminal, or with --json:\n"
+    "                      a line for each look\n"
     "  events              follow what changes; Ctrl-C ends\n"
     "  doctor              look for what is wrong, and say what to do\n"
     "\n"
     "options (before or after the command)\n"
     "  -s, --socket PATH   the daemon's socket; default $EBB_SOCKET, else /run/ebb/ebb.sock\n"
     "      --admin PATH    its admin socket, for limit; default admin.sock beside the socket\n"
-    "  -j, --json          print the daemon's JSON (events: one line an event; chat: with --once)\n"
+    "  -j, --json          print the daemon's JSON (events, top: one line an event or a look; "
+    "chat:\n"
+    "                      with --once)\n"
     "  -v, --verbose, --show-swaps\n"
     "                      chat, complete: show swaps and speed on standard error\n"
     "  -n, --max-tokens N  chat, complete: length of an answer\n"
     "  -t, --temperature T, --top-p P, --top-k K, --seed N\n"
     "                      chat, complete: sampling; temperature 0 is greedy\n"
     "      --system TEXT   chat: the system message\n"
-    "      --count N       events: end after N events\n"
+    "      --count N       events, top: end after N events or looks\n"
+    "      --interval S    top: seconds between two looks, 0.2 to 60, default 1\n"
     "      --root DIR      doctor: folder that holds proc/ and sys/, default /\n"
     "  -h, --help          this text\n"
     "      --version       the version\n"
     "\n"
     "In a chat on a terminal Ctrl-C stops the answer, Ctrl-D ends the program, and /new forgets\n"
-    "the conversation. Without a terminal each line of standard input is a message.\n"
+    "the conversation. Without a terminal each line of standard input is a message. `top` uses no\n"
+    "colour if NO_COLOR is set, and no screen if TERM is dumb.\n"
     "\n"
     "exit status\n"
     "  0   done               1   doctor found a problem   2   wrong command line\n"
@@ -55,6 +61,7 @@ enum {
     OPT_SEED,
     OPT_SYSTEM,
     OPT_COUNT,
+    OPT_INTERVAL,
     OPT_ROOT,
     OPT_VERSION
 };
@@ -73,6 +80,7 @@ static const struct option options[] = {
     {"seed", required_argument, NULL, OPT_SEED},
     {"system", required_argument, NULL, OPT_SYSTEM},
     {"count", required_argument, NULL, OPT_COUNT},
+    {"interval", required_argument, NULL, OPT_INTERVAL},
     {"root", required_argument, NULL, OPT_ROOT},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -107,6 +115,7 @@ static bool take_real(const char *s, double max, double *ret) {
 /* Sets one option. False if its value is wrong. */
 static bool take_option(struct ctl *c, int opt, const char *arg) {
     int64_t n;
+    double x;
     switch (opt) {
     case 's': c->socket_path = arg; return true;
     case OPT_ADMIN: c->admin_path = arg; return true;
@@ -126,6 +135,10 @@ static bool take_option(struct ctl *c, int opt, const char *arg) {
         if (!take_whole(arg, 0, &n)) return false;
         c->top_k = (long)n;
         return true;
+    case OPT_INTERVAL:
+        if (!take_real(arg, 60, &x) || x < 0.2) return false;
+        c->interval_ms = (unsigned)(x * 1000 + 0.5);
+        return true;
     default: /* OPT_COUNT */
         if (!take_whole(arg, 1, &n)) return false;
         c->n_events = (long)n;
@@ -143,6 +156,16 @@ static int signal_open(void) {
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* What a terminal is able to do, by its name: TERM=dumb cannot move its cursor, and those of the
+ * vt family (a serial console is a vt220) and names that end in -m have no colours. */
+static void look_at_terminal(struct ctl *c) {
+    const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+    size_t n = term ? strlen(term) : 0;
+    c->has_screen = n > 0 && strcmp(term, "dumb") != 0;
+    c->has_colour = c->has_screen && strncmp(term, "vt", 2) != 0 &&
+                    !(n > 2 && strcmp(term + n - 2, "-m") == 0) && !(no_colour && no_colour[0]);
+}
+
 struct command {
     const char *name;
     int (*run)(const struct ctl *c);
@@ -154,7 +177,7 @@ static const struct command commands[] = {
     {"status", ctl_status, 0, 0, false},    {"chat", ctl_chat, 0, 0, true},
     {"complete", ctl_complete, 1, 1, true}, {"ladder", ctl_ladder, 0, 0, false},
     {"limit", ctl_limit, 0, 1, false},      {"events", ctl_events, 0, 0, true},
-    {"doctor", ctl_doctor, 0, 0, false},
+    {"top", ctl_top, 0, 0, false},          {"doctor", ctl_doctor, 0, 0, false},
 };
 
 static const struct command *find_command(const char *name) {
@@ -180,7 +203,9 @@ int main(int argc, char **argv) {
                     .top_p = -1,
                     .top_k = -1,
                     .seed = -1,
-                    .root = "/"};
+                    .root = "/",
+                    .interval_ms = 1000};
+    look_at_terminal(&c);
     if (!c.socket_path || !c.socket_path[0]) c.socket_path = defaults.socket_path;
 
     for (int opt; (opt = getopt_long(argc, argv, "s:jvn:t:h", options, NULL)) != -1;) {

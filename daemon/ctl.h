@@ -37,8 +37,12 @@ struct ctl {
     double temperature, top_p; /* < 0: the daemon's default, as the next three */
     long top_k, max_tokens;
     int64_t seed;
-    long n_events;    /* events: stop after so many; 0 = never */
+    long n_events;    /* events, top: stop after so many; 0 = never */
     const char *root; /* doctor: folder that holds proc/ and sys/ */
+    /* top */
+    unsigned interval_ms;
+    bool has_screen; /* the terminal can move its cursor */
+    bool has_colour; /* it has colours, and they are wanted */
 };
 
 /* The commands; each returns an enum ctl_exit. */
@@ -49,6 +53,7 @@ int ctl_events(const struct ctl *c);
 int ctl_chat(const struct ctl *c);
 int ctl_complete(const struct ctl *c);
 int ctl_doctor(const struct ctl *c);
+int ctl_top(const struct ctl *c);
 
 /* Sends a request on `socket_path` and reads the whole answer as JSON. On failure a line is on
  * standard error and the exit code is returned; else CTL_OK, and *ret is owned by the caller
@@ -56,7 +61,16 @@ int ctl_doctor(const struct ctl *c);
 int ctl_call(const struct ctl *c, const char *socket_path, const char *method, const char *target,
              const cJSON *body, cJSON **ret);
 
-/* Says on standard error why a call failed, and gives the exit code for a negative errno. */
+/* GET without a word on standard error: 0 and *ret as above, or a negative errno with its sentence
+ * in e: what ctl_http_open() gives; -EAGAIN for 503 and 429, -EACCES for 401 and 403, -EBADMSG for
+ * any other answer that is not 200 with an object in it. cancel_fd: -EINTR as soon as it is
+ * readable; -1: none. wait_ms: the longest silence. */
+int ctl_get(const char *socket_path, const char *target, int cancel_fd, int wait_ms, cJSON **ret,
+            struct err *e) MUST_CHECK;
+
+/* The enum ctl_exit for an error. */
+int ctl_exit_code(int negative_errno);
+/* Says on standard error why a call failed, and gives its exit code. */
 int ctl_fail(const struct err *e);
 /* The same for an answer that is an error: its message, from the error object in body[n] if there
  * is one. `type`, if not NULL, gets the error's type. */

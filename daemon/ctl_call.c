@@ -40,22 +40,11 @@ void ctl_print(FILE *f, const char *text) {
     }
 }
 
-int ctl_fail(const struct err *e) {
-    int code = -e->code;
-    if (code == EINTR) return CTL_INTERRUPTED;
-    fputs("ebb: ", stderr);
-    ctl_print(stderr, e->msg);
-    fputc('\n', stderr);
-    switch (code) {
+int ctl_exit_code(int negative_errno) {
+    switch (-negative_errno) {
+    case EINTR: return CTL_INTERRUPTED;
     case EACCES:
-    case EPERM:
-        fputs("     The socket belongs to another user or group: see `ebb doctor`.\n", stderr);
-        return CTL_FORBIDDEN;
-    case ENOENT:
-    case ECONNREFUSED:
-        fputs("     No daemon listens there. Start ebbd, or name its socket with --socket PATH.\n",
-              stderr);
-        return CTL_UNREACHABLE;
+    case EPERM: return CTL_FORBIDDEN;
     case ENAMETOOLONG:
     case EINVAL: return CTL_USAGE;
     case EAGAIN: return CTL_BUSY;
@@ -66,10 +55,30 @@ int ctl_fail(const struct err *e) {
     }
 }
 
+int ctl_fail(const struct err *e) {
+    int code = ctl_exit_code(e->code);
+    if (code == CTL_INTERRUPTED) return code;
+    fputs("ebb: ", stderr);
+    ctl_print(stderr, e->msg);
+    fputc('\n', stderr);
+    if (code == CTL_FORBIDDEN)
+        fputs("     The socket belongs to another user or group: see `ebb doctor`.\n", stderr);
+    if (e->code == -ENOENT || e->code == -ECONNREFUSED)
+        fputs("     No daemon listens there. Start ebbd, or name its socket with --socket PATH.\n",
+              stderr);
+    return code;
+}
+
+/* The sentence of an error object, or NULL. Borrowed from the tree. */
+static const char *error_text(const cJSON *tree) {
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "message"));
+}
+
 int ctl_refused(int status, const char *retry_after, const char *body, size_t n, char type[64]) {
     cJSON *tree = n ? cJSON_ParseWithLength(body, n) : NULL;
     const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "message"));
+    const char *text = error_text(tree);
     const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "type"));
     if (type) snprintf(type, 64, "%s", kind ? kind : "");
     fprintf(stderr, "ebb: the daemon answers %d: ", status);
@@ -125,4 +134,38 @@ out:
     free(answer);
     cJSON_free(request);
     return code;
+}
+
+int ctl_get(const char *socket_path, const char *target, int cancel_fd, int wait_ms, cJSON **ret,
+            struct err *e) {
+    struct ctl_http *h = NULL;
+    char *answer = NULL;
+    size_t n_answer;
+    cJSON *tree = NULL;
+    int r = ctl_http_open(socket_path, "GET", target, NULL, cancel_fd, wait_ms, &h, e);
+    if (r < 0) goto out;
+    r = ctl_http_read_all(h, &answer, &n_answer, e);
+    if (r < 0) goto out;
+    tree = cJSON_ParseWithLength(answer, n_answer);
+    int status = ctl_http_head(h)->status;
+    if (status != 200) {
+        const char *text = error_text(tree);
+        int code = status == 503 || status == 429   ? -EAGAIN
+                   : status == 401 || status == 403 ? -EACCES
+                                                    : -EBADMSG;
+        r = err_set(e, code, "the daemon answers %d: %s", status,
+                    text ? text : "(it gives no reason)");
+        goto out;
+    }
+    if (!cJSON_IsObject(tree)) {
+        r = err_set(e, -EBADMSG, "the answer to GET %s is not a JSON object", target);
+        goto out;
+    }
+    *ret = tree;
+    tree = NULL; /* passed to the caller */
+out:
+    cJSON_Delete(tree);
+    ctl_http_close(h);
+    free(answer);
+    return r;
 }

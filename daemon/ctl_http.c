@@ -313,6 +313,14 @@ const struct ctl_head *ctl_http_head(const struct ctl_http *h) {
     return &h->head;
 }
 
+int ctl_http_fd(const struct ctl_http *h) {
+    return h->fd;
+}
+
+void ctl_http_set_wait(struct ctl_http *h, int wait_ms) {
+    h->wait_ms = wait_ms;
+}
+
 int64_t ctl_http_read(struct ctl_http *h, char *buf, size_t n, struct err *e) {
     for (;;) {
         int64_t n_out;

@@ -44,6 +44,10 @@ int64_t ctl_http_read(struct ctl_http *h, char *buf, size_t n, struct err *e) MU
 /* The rest of the body, NUL-terminated, owned by the caller (free()). Also -ENOMEM, -EFBIG. */
 int ctl_http_read_all(struct ctl_http *h, char **ret, size_t *ret_n, struct err *e) MUST_CHECK;
 void ctl_http_close(struct ctl_http *h); /* accepts NULL */
+/* To read a stream beside other things: its descriptor, to be polled, and from then on the longest
+ * silence that a read allows (0: -ETIMEDOUT when there is nothing more now). */
+int ctl_http_fd(const struct ctl_http *h);
+void ctl_http_set_wait(struct ctl_http *h, int wait_ms);
 
 /* Connects to a Unix socket. The descriptor, or a negative errno; -EAGAIN if the daemon takes no
  * connection for two seconds, as when it is stopped and its queue is full. */

@@ -116,7 +116,7 @@ def usage():
         check(r.stderr and not r.stdout, "words on standard error only")
     r = ebb("--help")
     check_eq(r.returncode, 0)
-    for word in ("status", "chat", "complete", "ladder", "limit", "events", "doctor", "75"):
+    for word in ("status", "chat", "complete", "ladder", "limit", "top", "events", "doctor", "75"):
         check_in(word, r.stdout)
     check_in("ebb ", ebb("--version").stdout)
 
