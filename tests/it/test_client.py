@@ -367,7 +367,7 @@ def doctor():
         check_in(text, r.stdout)
     r = ebb("doctor", "--json", "--root", root, fake=Fake(*healthy))
     found = {x["check"]: x["verdict"] for x in json.loads(r.stdout)}
-    check_eq((found["socket"], found["health"], found["meminfo"]), ("ok", "ok", "note"))
+    check_eq((found["socket"], found["health"], found["memory"]), ("ok", "ok", "note"))
     r = ebb("doctor", "--root", root, "--socket", TMP.name + "/none.sock")
     check_eq(r.returncode, 1)
     check_in("BAD   socket", r.stdout)
