@@ -1,6 +1,7 @@
 /* `ebb doctor`, the daemon's place in the system: what its unit and its cgroup allow, what its
  * sandbox hides from it, and what the kernel does with its memory. It looks at the process behind
  * the socket, from /proc; what belongs to another user can only be read by that user or root. */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -232,46 +233,66 @@ static int read_variable(const struct ctl_doctor *d, const char *name, char *ret
     return r;
 }
 
-static void check_watch(struct ctl_doctor *d) {
+/* Has the daemon that file open? False also if its files cannot be listed from here. */
+static bool holds_open(const struct ctl_doctor *d, const char *path) {
+    char folder[SENSE_MAX_PATH], to[SENSE_MAX_PATH];
+    bool is_open = false;
+    if (sense_text_path(folder, NULL, d->c->root, "/proc/%d/fd", (int)d->pid) < 0) return false;
+    DIR *dir = opendir(folder);
+    if (!dir) return false;
+    for (const struct dirent *f; !is_open && (f = readdir(dir)) != NULL;) {
+        ssize_t n = readlinkat(dirfd(dir), f->d_name, to, sizeof(to) - 1);
+        if (n <= 0) continue;
+        to[n] = '\0';
+        is_open = strcmp(to, path) == 0;
+    }
+    closedir(dir);
+    return is_open;
+}
+
+/* A systemd that could hand out its file: does the unit ask for it, and is it used? */
+static void check_handed_out(struct ctl_doctor *d, unsigned version) {
     char value[256];
-    const char *source = ctl_field_string(ctl_field(d->status, "memory"), "source");
-    unsigned version = ctl_doctor_systemd(d);
-    if (strcmp(source, "watch") == 0) {
-        ctl_doctor_say(d, CTL_GOOD, "watch", NULL, "MEMORY_PRESSURE_WATCH is in use");
-        return;
-    }
-    if (version == 0) {
-        ctl_doctor_say(d, CTL_GOOD, "watch", NULL,
-                       "no systemd is installed that could hand out a pressure file");
-        return;
-    }
-    if (version < 254) {
-        ctl_doctor_say(d, CTL_GOOD, "watch", NULL,
-                       "systemd %u does not know MemoryPressureWatch= (254 does, as in Debian 13): "
-                       "the daemon looks at the stalls by itself",
-                       version);
-        return;
-    }
     int r = read_variable(d, "MEMORY_PRESSURE_WATCH", value, sizeof(value));
-    if (r == 0 && strcmp(value, "/dev/null") == 0)
-        ctl_doctor_say(d, CTL_NOTE, "watch", "set MemoryPressureWatch=on in a drop-in of the unit",
-                       "systemd %u, and the unit turns MEMORY_PRESSURE_WATCH off", version);
-    else if (r == 0)
-        ctl_doctor_say(d, CTL_NOTE, "watch",
-                       "the daemon could not use it: see its log, and the finding `pressure`",
-                       "systemd %u hands out %.200s, and it is not in use", version, value);
-    else if (r == -ENODATA)
+    if (r == -ENODATA)
         ctl_doctor_say(d, CTL_NOTE, "watch",
                        "copy 20-memory-pressure.conf to /etc/systemd/system/ebbd.service.d/ and "
                        "restart ebbd; the kernel must account stalls, see `pressure`",
                        "systemd %u could hand out its pressure file, and the unit does not ask for "
                        "it",
                        version);
-    else
+    else if (r < 0)
         ctl_doctor_say(d, CTL_NOTE, "watch", "run doctor as the daemon's user or root",
                        "systemd %u; %s", version,
                        r == -ESRCH ? "no daemon answers whose environment could be looked at"
                                    : "the daemon's environment cannot be read from here");
+    else if (strcmp(value, "/dev/null") == 0)
+        ctl_doctor_say(d, CTL_NOTE, "watch", "set MemoryPressureWatch=on in a drop-in of the unit",
+                       "systemd %u, and the unit turns MEMORY_PRESSURE_WATCH off", version);
+    else if (holds_open(d, value))
+        ctl_doctor_say(d, CTL_GOOD, "watch", NULL,
+                       "MEMORY_PRESSURE_WATCH is in use: the daemon holds %.200s open", value);
+    else
+        ctl_doctor_say(d, CTL_NOTE, "watch",
+                       "the daemon could not use it: see its log, and the finding `pressure`",
+                       "systemd %u hands out %.200s, and it is not in use", version, value);
+}
+
+static void check_watch(struct ctl_doctor *d) {
+    const char *source = ctl_field_string(ctl_field(d->status, "memory"), "source");
+    unsigned version = ctl_doctor_systemd(d);
+    if (strcmp(source, "watch") == 0)
+        ctl_doctor_say(d, CTL_GOOD, "watch", NULL, "MEMORY_PRESSURE_WATCH is in use");
+    else if (version == 0)
+        ctl_doctor_say(d, CTL_GOOD, "watch", NULL,
+                       "no systemd is installed that could hand out a pressure file");
+    else if (version < 254)
+        ctl_doctor_say(d, CTL_GOOD, "watch", NULL,
+                       "systemd %u does not know MemoryPressureWatch= (254 does, as in Debian 13): "
+                       "the daemon looks at the stalls by itself",
+                       version);
+    else
+        check_handed_out(d, version);
 }
 
 void ctl_doctor_place(struct ctl_doctor *d) {

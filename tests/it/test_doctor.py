@@ -136,6 +136,9 @@ def make_root(files):
         if text is None:
             continue
         os.makedirs(os.path.dirname(root + rel), exist_ok=True)
+        if isinstance(text, tuple):
+            os.symlink(text[0], root + rel)
+            continue
         with open(root + rel, "w") as f:
             f.write(text)
     return root
@@ -167,7 +170,7 @@ def expect(found, name, verdict, *words):
 
 
 def one_thing(change, name, verdict, *words, status=None, code=None):
-    """The full machine with some files changed (None: removed)."""
+    """The full machine with some files changed (None: removed; a tuple: a link to that)."""
     r, found, _ = doctor(dict(FULL, **change), dict(STATUS, **(status or {})))
     expect(found, name, verdict, *words)
     check_eq(r, (1 if verdict == "BAD" else 0) if code is None else code)
@@ -292,6 +295,10 @@ def the_pressure_file():
               "MemoryPressureWatch=on", status=psi)
     one_thing({}, "watch", "note", "/sys/fs/cgroup/x/memory.pressure, and it is not in use",
               status=psi)
+    one_thing({OF_PID + "fd/3": ("/sys/fs/cgroup/x/memory.pressure",)}, "watch", "ok",
+              "holds /sys/fs/cgroup/x/memory.pressure open", status=psi)
+    one_thing({OF_PID + "fd/3": ("/sys/fs/cgroup/y/memory.pressure",)}, "watch", "note",
+              "not in use", status=psi)
     one_thing({env: None}, "watch", "note", "daemon's user or root", status=psi)
     one_thing({env: "XMEMORY_PRESSURE_WATCH=/a\0"}, "watch", "note", "does not ask", status=psi)
     one_thing({OF_PID + "mountinfo": MOUNTS.replace("/sys/fs/cgroup rw", "/sys/fs/cgroup ro")},
