@@ -43,6 +43,9 @@ bool ctl_doctor_word(const struct ctl_doctor *d, const char *rel, char *buf, siz
 /* Version of the installed systemd; 0 = unknown or none. */
 unsigned ctl_doctor_systemd(const struct ctl_doctor *d);
 
+/* True if the daemon's cgroup, or one that it lies in, may not use swap. */
+bool ctl_doctor_may_not_swap(const struct ctl_doctor *d);
+
 void ctl_doctor_daemon(struct ctl_doctor *d);  /* sockets, health, status; sets status and pid */
 void ctl_doctor_place(struct ctl_doctor *d);   /* limits, cgroup, sandbox, swap of the process */
 void ctl_doctor_sensors(struct ctl_doctor *d); /* each source of the governor's, and why not */

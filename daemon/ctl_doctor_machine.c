@@ -79,7 +79,10 @@ static void check_swap(struct ctl_doctor *d) {
         else
             n_disk++;
     }
-    if (n_disk)
+    if ((n_disk || n_zram) && ctl_doctor_may_not_swap(d))
+        ctl_doctor_say(d, CTL_GOOD, "swap", NULL, "%s, and closed to the daemon (MemorySwapMax=0)",
+                       n_disk ? "on disk" : "zram");
+    else if (n_disk)
         ctl_doctor_say(d, CTL_NOTE, "swap",
                        "weights in swap are worse than paging: each token faults them in page by "
                        "page, and wears the card. MemorySwapMax=0 in the unit keeps ebbd out of it "

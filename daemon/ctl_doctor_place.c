@@ -143,6 +143,12 @@ static void check_limit(struct ctl_doctor *d, const struct place *p, const char 
                    has_held ? ctl_bytes((double)held, b) : "an unknown amount");
 }
 
+bool ctl_doctor_may_not_swap(const struct ctl_doctor *d) {
+    char where[SENSE_CGROUP_MAX_PATH];
+    struct place p;
+    return find_place(d, &p) && least_limit(d, p, "memory.swap.max", where) == 0;
+}
+
 static void check_events(struct ctl_doctor *d, const struct place *p) {
     char text[1024];
     struct sense_cgroup_events ev;

@@ -332,6 +332,10 @@ def settings_of_the_kernel():
               "do not compress")
     one_thing({"/proc/swaps": swaps + "/dev/zram0 partition 1 0 100\n/dev/sda2 partition 1 0 -2\n"},
               "swap", "note", "1 on disk, and zram")
+    one_thing({"/proc/swaps": swaps + "/dev/sda2 partition 1 0 -2\n",
+               UNIT + "memory.swap.max": "0\n"}, "swap", "ok", "closed to the daemon")
+    one_thing({"/proc/swaps": swaps + "/dev/sda2 partition 1 0 -2\n",
+               UNIT + "memory.swap.max": "max\n"}, "swap", "note", "swapoff")
     one_thing({"/sys/kernel/mm/lru_gen/min_ttl_ms": "1000\n"}, "lru_gen", "note",
               "kills at once", "last 1000 ms", "memory.reserve")
     one_thing({"/sys/kernel/mm/lru_gen/enabled": "0x0000\n"}, "lru_gen", "note", "and off")
