@@ -141,8 +141,8 @@ static void put_known(struct buf *b, const struct server *s) {
                "1 if the source gives a usable value, 0 if it does not or is "
                "missing.");
     for (unsigned i = 0; i < SENSE_N_SOURCES; i++)
-        buf_printf(b, "ebb_sensor_known{source=\"%s\",state=\"%s\"} %d\n", all[i].name,
-                   sense_state_name(all[i].state), all[i].state == SENSE_KNOWN);
+        buf_printf(b, "ebb_sensor_known{source=\"%s\"} %d\n", all[i].name,
+                   all[i].state == SENSE_KNOWN);
 }
 
 static void put_temperatures(struct buf *b, const struct server *s) {

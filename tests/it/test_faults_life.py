@@ -345,7 +345,10 @@ def missing_sources(d):
     s, m = d.status(), d.metrics()
     check_eq(s["memory"]["source"], None)
     check_eq(s["thermal"], [])
-    check_eq(m["ebb_memory_known"], 0)
+    states = {x["name"]: x["state"] for x in s["sources"]}
+    for name, state in states.items():
+        check(state != "known" and m['ebb_sensor_known{source="%s"}' % name] == 0, name)
+    check(len(states) >= 9, "each source is listed")
     check("ebb_memory_available_bytes" not in m, "what is unknown is not a number")
     check_eq(d.complete("x", max_tokens=4).status, 200)
 

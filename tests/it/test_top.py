@@ -84,7 +84,7 @@ def fields(line):
 @test
 def draws_a_daemon():
     with ebbd.Daemon(ebbd.drawn_pack()) as d, Terminal("top", "-s", d.socket, *FAST) as t:
-        t.wait("ready", "0 of 4", "units     FFFF", "none yet", "meminfo")
+        t.wait("ready", "0 of 4", "units     FFFF", "none yet", "system")
         check_eq(t.modes["?1049"], True, "the other screen")
         check_eq(t.modes["?25"], False, "no cursor")
         check({"30", "42"} <= t.colours, "the units have a background")
@@ -194,7 +194,7 @@ def a_daemon_that_goes_and_comes():
         t.wait("ready", "FFFF")
         d.stop()
         t.wait("no answer, trying again", "the daemon does not answer", "ebb.sock")
-        check("meminfo" not in t.text(), "nothing stale is shown")
+        check("available" not in t.text(), "nothing stale is shown")
         check("FFFF" not in t.text(), "nothing stale is shown")
         d.start()
         t.wait("ready", "FFFF", " again\n")
