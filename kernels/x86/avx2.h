@@ -18,23 +18,24 @@ KERN_INLINE __m128i load16b(const void *p) {
 }
 
 /* The codes of a later tile, and its scales. Decoding waits for memory, and out-of-order execution
- * alone does not look far enough ahead: with this it reads 1.15 times as fast on one thread (Zen 4;
- * 1 and 2 KiB ahead gave less, 8 KiB no more, the second-level cache alone nothing). With more than
- * a few tokens a tile's arithmetic takes longer than its lines. Beyond the end of a matrix it asks
- * in vain, and an address is never looked at. */
-enum { AHEAD_TILES = 32, ASK_MAX_TOKENS = 4 };
+ * alone does not look far enough ahead: with this one token reads 1.15 times as fast on one thread
+ * (Zen 4; 8 and 16 tiles ahead gave less, 64 no more, the second-level cache alone nothing). A few
+ * tokens take longer for a tile, so less is far enough (8 tiles gave 3 % over 32); with more their
+ * arithmetic takes longer than the lines do. Beyond the end of a matrix it asks in vain, and an
+ * address is never looked at. */
+enum { AHEAD_ONE = 32, AHEAD_FEW = 8, FEW_TOKENS = 4 };
 
 KERN_INLINE void ask_line(const uint8_t *p, size_t ahead_bytes) {
     _mm_prefetch((const char *)((uintptr_t)p + ahead_bytes), _MM_HINT_T0);
 }
 
-KERN_INLINE void ask_codes(const uint8_t *codes) {
-    ask_line(codes, AHEAD_TILES * PLANE_TILE_BYTES);
-    ask_line(codes, AHEAD_TILES * PLANE_TILE_BYTES + 64);
+KERN_INLINE void ask_codes(const uint8_t *codes, unsigned ahead) {
+    ask_line(codes, ahead * PLANE_TILE_BYTES);
+    ask_line(codes, ahead * PLANE_TILE_BYTES + 64);
 }
 
-KERN_INLINE void ask_scales(const uint8_t *group) {
-    ask_line(group, AHEAD_TILES * PLANE_SCALE_BYTES);
+KERN_INLINE void ask_scales(const uint8_t *group, unsigned ahead) {
+    ask_line(group, ahead * PLANE_SCALE_BYTES);
 }
 
 /* Four activations, one quad's worth, for all 8 rows. */

@@ -20,10 +20,10 @@ KERN_INLINE void step(const struct kern_planes *w, const struct kern_acts *x, ui
     for (unsigned i = 0; i < n; i++) acc[i] = _mm256_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
         const int8_t *qg = q + (size_t)g * PLANE_GROUP;
-        if (n <= ASK_MAX_TOKENS) {
-            ask_codes(high + (size_t)g * PLANE_TILE_BYTES);
-            ask_codes(low + (size_t)g * PLANE_TILE_BYTES);
-            ask_scales(group + (size_t)g * PLANE_SCALE_BYTES);
+        if (n <= FEW_TOKENS) {
+            ask_codes(high + (size_t)g * PLANE_TILE_BYTES, AHEAD_FEW);
+            ask_codes(low + (size_t)g * PLANE_TILE_BYTES, AHEAD_FEW);
+            ask_scales(group + (size_t)g * PLANE_SCALE_BYTES, AHEAD_FEW);
         }
         __m256i sc = scale_pairs(group + (size_t)g * PLANE_SCALE_BYTES);
         __m256i sc_half8 = _mm256_slli_epi16(sc, 2); /* 8 sc, in two halves */

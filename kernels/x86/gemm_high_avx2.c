@@ -17,9 +17,9 @@ KERN_INLINE void step(const struct kern_planes *w, const struct kern_acts *x, ui
     for (unsigned i = 0; i < n; i++) acc[i] = _mm256_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
         const int8_t *qg = q + (size_t)g * PLANE_GROUP;
-        if (n <= ASK_MAX_TOKENS) {
-            ask_codes(high + (size_t)g * PLANE_TILE_BYTES);
-            ask_scales(group + (size_t)g * PLANE_SCALE_BYTES);
+        if (n <= FEW_TOKENS) {
+            ask_codes(high + (size_t)g * PLANE_TILE_BYTES, AHEAD_FEW);
+            ask_scales(group + (size_t)g * PLANE_SCALE_BYTES, AHEAD_FEW);
         }
         __m256i sum[4];
         for (unsigned i = 0; i < n; i++) sum[i] = _mm256_setzero_si256();

@@ -24,8 +24,8 @@ KERN_INLINE void gemv_high_vnni(const struct kern_planes *w, const struct kern_a
     for (uint32_t rt = rt0; rt < rt1; rt++) {
         __m256 acc = _mm256_setzero_ps(), off = acc;
         for (uint32_t g = 0; g < n_groups; g++) {
-            ask_codes(high);
-            ask_scales(group);
+            ask_codes(high, AHEAD_ONE);
+            ask_scales(group, AHEAD_ONE);
             __m256i isum = tile_sum(high, x->q + (size_t)g * PLANE_GROUP);
             __m256i scaled = _mm256_mullo_epi32(isum, scale_codes(group));
             acc = _mm256_fmadd_ps(_mm256_set1_ps(x->scale[g]), _mm256_cvtepi32_ps(scaled), acc);
