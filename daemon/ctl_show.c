@@ -88,13 +88,26 @@ static void print_members(const cJSON *o) {
 static const char *const status_known[] = {
     "state", "level",   "position", "positions", "budget_bytes", "resident_bytes",
     "units", "memory",  "kv_bytes", "rss_bytes", "duty",         "threads",
-    "model", "thermal", "requests", "cpus",
+    "model", "thermal", "requests", "cpus",      "sources",      "threads_max",
 };
 
 static bool is_known(const char *key) {
     for (size_t i = 0; i < ARRAY_LEN(status_known); i++)
         if (strcmp(key, status_known[i]) == 0) return true;
     return false;
+}
+
+/* Sensors that give no value; `ebb doctor` says why. */
+static void print_missing(const cJSON *sources) {
+    const cJSON *x;
+    bool is_first = true;
+    cJSON_ArrayForEach(x, sources) {
+        if (strcmp(string(x, "state"), "known") == 0) continue;
+        fputs(is_first ? "no value  " : ", ", stdout);
+        ctl_print(stdout, string(x, "name"));
+        is_first = false;
+    }
+    if (!is_first) puts(" (see ebb doctor)");
 }
 
 static void print_status(const cJSON *s) {
@@ -130,15 +143,14 @@ static void print_status(const cJSON *s) {
         print_value("cpus", item(s, "cpus"));
         fputs(", ", stdout);
     }
-    fputs("duty ", stdout);
-    print_value("duty", item(s, "duty"));
-    fputs("\nmemory    ", stdout);
+    printf("duty %.0f %%\nmemory    ", number(s, "duty"));
     print_members(item(s, "memory"));
     const cJSON *zone;
     cJSON_ArrayForEach(zone, item(s, "thermal")) {
         fputs("thermal   ", stdout);
         print_members(zone);
     }
+    print_missing(item(s, "sources"));
     fputs("requests  ", stdout);
     print_members(item(s, "requests"));
     const cJSON *v;
