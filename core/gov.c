@@ -38,6 +38,7 @@ struct view {
     const struct ladder *l;
     const struct gov_input *in;
     uint64_t now_us;
+    uint64_t other;  /* held or wanted beside the weights */
     uint64_t limit;  /* the lesser of the two limits */
     uint64_t system; /* what the system leaves us, what the own cgroup does: shed for these */
     uint64_t cgroup;
@@ -87,6 +88,7 @@ static void look_at_pressure(const struct gov_state *st, struct view *v) {
 static struct view look(const struct gov_state *st, const struct gov_settings *set,
                         const struct ladder *l, const struct gov_input *in, uint64_t now_us) {
     struct view v = {.set = set, .l = l, .in = in, .now_us = now_us};
+    v.other = gov_add(in->other_bytes, in->wanted_bytes);
     v.limit = MIN(set->limit_bytes, in->operator_limit_bytes);
     v.system = st->mem.has ? gov_sub(gov_source_high(&st->mem), set->reserve_bytes) : UINT64_MAX;
     v.cgroup = gov_source_high(&st->cgroup);
@@ -102,8 +104,7 @@ static struct view look(const struct gov_state *st, const struct gov_settings *s
 static bool has_room(const struct view *v, uint32_t position) {
     uint64_t need, with_margin;
     if (!v->is_known) return false;
-    if (__builtin_add_overflow(ladder_bytes(v->l, position), v->in->other_bytes, &need))
-        return false;
+    if (__builtin_add_overflow(ladder_bytes(v->l, position), v->other, &need)) return false;
     if (__builtin_add_overflow(need, v->set->margin_bytes, &with_margin)) return false;
     return need <= v->limit && with_margin <= v->room;
 }
@@ -118,7 +119,7 @@ static void press(struct gov_state *st, const struct view *v) {
     uint64_t goal = bytes - bytes / (v->is_pressed_hard ? PRESS_FULL_SHARE : PRESS_SHARE);
     if (p < last) p++;
     while (p < last && ladder_bytes(v->l, p) > goal) p++;
-    st->ceiling_bytes = gov_add(ladder_bytes(v->l, p), v->in->other_bytes);
+    st->ceiling_bytes = gov_add(ladder_bytes(v->l, p), v->other);
     st->has_ceiling = true;
     st->pressed_us = v->now_us;
 }
@@ -224,10 +225,11 @@ static bool is_suspicious(const struct gov_state *st, const struct view *v) {
     uint64_t newest = MIN(st->mem.has ? gov_sub(st->mem.last_bytes, v->set->reserve_bytes)
                                       : UINT64_MAX,
                           st->cgroup.has ? st->cgroup.last_bytes : UINT64_MAX);
-    uint64_t held = gov_add(ladder_bytes(v->l, v->in->position), v->in->other_bytes);
-    return newest < held || gov_rate_was_high(&st->some, v->set->stall_permille) ||
-           (st->mem.has && st->available_bytes[0] < v->set->emergency_bytes) ||
-           gov_heat_is_suspicious(st, v->set);
+    uint64_t held = gov_add(ladder_bytes(v->l, v->in->position), v->other);
+    bool is_short = newest < held || gov_rate_was_high(&st->some, v->set->stall_permille) ||
+                    (st->mem.has && st->available_bytes[0] < v->set->emergency_bytes);
+    bool can_shed = v->in->position < ladder_n_steps(v->l);
+    return (is_short && can_shed) || gov_heat_is_suspicious(st, v->set);
 }
 
 static uint32_t level_of(const struct gov_output *out, uint32_t n_steps) {
@@ -255,7 +257,7 @@ static uint32_t floor_of(const struct gov_state *st, const struct view *v, struc
     out->budget_bytes = budget_of(st, v, ret_reason);
     out->weight_budget_bytes = out->budget_bytes == UINT64_MAX
                                    ? UINT64_MAX
-                                   : gov_sub(out->budget_bytes, v->in->other_bytes);
+                                   : gov_sub(out->budget_bytes, v->other);
     uint32_t floor = ladder_fit(v->l, out->weight_budget_bytes, &fits);
     uint32_t heat = gov_heat_position(st->stage, v->l);
     out->is_over = !fits;

@@ -70,6 +70,7 @@ struct gov_input {
     uint64_t operator_limit_bytes; /* UINT64_MAX = auto */
     uint64_t weight_bytes;         /* held now: slabs in use, being read, not yet returned */
     uint64_t other_bytes;          /* KV, scratch, core: held now */
+    uint64_t wanted_bytes;         /* KV that waits for room: weights give way to it */
     uint32_t position;             /* published now */
 };
 
@@ -157,7 +158,7 @@ extern const struct gov_stage gov_stages[GOV_STAGES];
 
 struct gov_output {
     uint64_t budget_bytes;        /* for everything; UINT64_MAX = no bound is known */
-    uint64_t weight_budget_bytes; /* budget less other_bytes, 0 if none is left */
+    uint64_t weight_budget_bytes; /* budget less what is not weights, 0 if none is left */
     uint32_t position;            /* the target now: at most one step above input.position, but
                                    * the first call's answer is where to start, wherever that is */
     uint32_t duty_permille;       /* share of time to spend computing, 1..1000 */

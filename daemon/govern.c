@@ -113,13 +113,10 @@ uint64_t govern_other_bytes(const struct server *s) {
            m->slack_bytes;
 }
 
-/* What a source has left, with the caches of ended requests, which are as good as free memory, and
- * less the KV that is wanted: the governor adds what is held, and that is not held yet. */
-static bool left_bytes(const struct server *s, uint64_t left, uint64_t *ret) {
+/* What a source has left, with the caches of ended requests, which are as good as free memory. */
+static uint64_t left_bytes(const struct server *s, uint64_t left) {
     uint64_t kept = s->model.prefix ? prefix_bytes(s->model.prefix) : 0;
-    if (__builtin_add_overflow(left, kept, &left)) left = UINT64_MAX;
-    *ret = left == UINT64_MAX ? left : left - MIN(left, s->swap.wanted_bytes);
-    return left >= s->swap.wanted_bytes;
+    return __builtin_add_overflow(left, kept, &left) ? UINT64_MAX : left;
 }
 
 /* The governor takes differences: with another source, which counts from elsewhere, its total goes
@@ -141,8 +138,10 @@ static void put_stall(struct server_swap *w, struct gov_input *in) {
 static void put_fresh(struct server *s, struct gov_input *in) {
     struct server_swap *w = &s->swap;
     const struct sense_reading *r = &w->reading;
-    in->has_mem = r->has_mem && left_bytes(s, r->mem_available_bytes, &in->mem_available_bytes);
-    in->has_cgroup = r->has_cgroup && left_bytes(s, r->cgroup_left_bytes, &in->cgroup_left_bytes);
+    in->has_mem = r->has_mem;
+    in->mem_available_bytes = left_bytes(s, r->mem_available_bytes);
+    in->has_cgroup = r->has_cgroup;
+    in->cgroup_left_bytes = left_bytes(s, r->cgroup_left_bytes);
     put_stall(w, in);
     in->has_refaults = r->has_refaults;
     in->refaults = r->refaults;
@@ -159,7 +158,8 @@ void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
         .is_cooling = w->reading.has_cooling && w->reading.is_cooling,
         .operator_limit_bytes = w->operator_limit_bytes,
         .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - govern_fixed_bytes(&s->model),
-        .other_bytes = govern_other_bytes(s) + w->wanted_bytes,
+        .other_bytes = govern_other_bytes(s),
+        .wanted_bytes = w->wanted_bytes,
         .position = w->pager ? pager_position(w->pager) : 0,
     };
     if (is_fresh) put_fresh(s, ret);

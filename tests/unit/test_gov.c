@@ -286,6 +286,21 @@ static void the_cgroup_bounds_too(void) {
     ladder_destroy(r.l);
 }
 
+/* KV that waits for room takes weights' place, and hides no lack of memory, however large it is. */
+static void wanted_bytes_are_needed_and_not_held(void) {
+    struct rig r = make_rig(0);
+    settle(&r, 1150); /* exactly enough for position 0 */
+    r.in.wanted_bytes = 250;
+    struct gov_output out = step(&r, 1150);
+    CHECK_EQU(out.position, 2); /* 700 + 50 + 250 <= 1050: known before, so no second reading */
+    CHECK_EQU(out.weight_budget_bytes, 750);
+    r.in.wanted_bytes = 100000;
+    out = twice(&r, 300);
+    CHECK_EQU(out.budget_bytes, 200);
+    CHECK(out.is_over);
+    ladder_destroy(r.l);
+}
+
 /* Calls a tenth of a second apart in which tasks waited for so much of the time. */
 static struct gov_output stall(struct rig *r, unsigned n, unsigned some_permille,
                                unsigned full_permille) {
@@ -768,6 +783,7 @@ static void random_traces_keep_the_promises(void) {
             in.has_mem = t_rand(&rng) % 4 != 0;
             in.mem_available_bytes = random_bytes(&rng);
             in.other_bytes = t_rand(&rng) % 4 ? t_rand(&rng) % 300 : random_bytes(&rng);
+            in.wanted_bytes = t_rand(&rng) % 4 ? 0 : random_bytes(&rng);
             in.weight_bytes = ladder_bytes(l, in.position);
             if (t_rand(&rng) % 6 == 0) in.operator_limit_bytes = random_bytes(&rng);
             struct gov_state before = st;
@@ -804,6 +820,7 @@ static const struct t_case cases[] = {
     {"a_step_proposed_stays_proposed", a_step_proposed_stays_proposed},
     {"the_operator_acts_at_once", the_operator_acts_at_once},
     {"the_cgroup_bounds_too", the_cgroup_bounds_too},
+    {"wanted_bytes_are_needed_and_not_held", wanted_bytes_are_needed_and_not_held},
     {"pressure_sheds_a_share_and_again", pressure_sheds_a_share_and_again},
     {"pressure_of_all_sheds_half", pressure_of_all_sheds_half},
     {"an_alarm_is_pressure", an_alarm_is_pressure},
