@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import BUILD, Failed, Skip, check, wait_until
+from harness import BUILD, Failed, NotHere, Skip, check, wait_until
 
 SYSTEMD = "/lib/systemd/systemd"
 PR_SET_PDEATHSIG = 1
@@ -86,7 +86,7 @@ def cgroup_root():
         if os.path.exists(os.path.join(path, "cgroup.procs")) and \
                 os.path.exists(os.path.join(path, "cgroup.controllers")):
             return path
-    raise Skip("no cgroup2 hierarchy is mounted")
+    raise NotHere("no cgroup2 hierarchy is mounted")
 
 
 def die_with_parent():
@@ -109,7 +109,7 @@ class Rig:
         self.make_cgroup()
         r = self.spawn(PROBE).wait(60)
         if r != 0:
-            raise Skip("namespaces, overlayfs or cgroup2 are not allowed here: %s" % self.said())
+            raise NotHere("namespaces, overlayfs or cgroup2 are not allowed here: %s" % self.said())
         dest = os.path.join(self.dir, "dest")
         self.prefix = install(dest)
         self.process = self.spawn(INIT, dest, self.prefix)
@@ -121,7 +121,7 @@ class Rig:
             os.mkdir(self.cgroup)
         except OSError as e:
             self.cgroup = None
-            raise Skip("no cgroup can be made: %s" % e)
+            raise NotHere("no cgroup can be made: %s" % e)
 
     def spawn(self, script, *args):
         """Runs a script in namespaces of its own, in the rig's cgroup."""

@@ -24,12 +24,12 @@ def machine():
     """The one rig of this program, booted by the first test that wants it."""
     global RIG, WHY_NOT
     if WHY_NOT:
-        raise Skip(WHY_NOT)
+        raise WHY_NOT
     if not RIG:
         try:
             RIG = rig.Rig()
         except Skip as e:
-            WHY_NOT = str(e)
+            WHY_NOT = e
             raise
         shutil.copy(ebbd.tiny_pack(), RIG.path("/var/lib/ebb/tiny.ebb"))
         shutil.copy(ebbd.slow_pack(), RIG.path("/var/lib/ebb/slow.ebb"))
