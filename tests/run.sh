@@ -122,7 +122,8 @@ stage_asan() {
     compile build-asan --native-file tests/gcc.ini -Db_sanitize=address,undefined \
         -Dbuildtype=debugoptimized || return
     run_tests asan-unit build-asan --suite unit --suite part --no-suite long -t 5
-    run_tests asan-it build-asan --suite it-quick --suite it-pack --num-processes 1 -t 5
+    run_tests asan-it build-asan --suite it-quick --suite it-pack --suite it-client \
+        --suite it-faults --num-processes 1 -t 5
 }
 stage_tsan() {
     compile build-tsan --native-file tests/gcc.ini -Db_sanitize=thread \
