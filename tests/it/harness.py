@@ -9,6 +9,7 @@ Usage of such a file: test_x.py [--build DIR] [--list] [--only PREFIX] [NAME...]
 substring of a test's name; after --only, its beginning. Names that fit no test are an error.
 """
 import os
+import signal
 import sys
 import threading
 import time
@@ -133,7 +134,17 @@ def steady(fn):
     return run
 
 
+def hear_signals():
+    """A shell starts what it puts into the background with these ignored, and that is inherited by
+    every program that a test starts."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 def main(clean_up=None):
+    hear_signals()
     wanted = [t for t in TESTS if _is_wanted(t.__name__)]
     if LISTING:
         print("\n".join(t.__name__ for t in wanted))
