@@ -211,6 +211,7 @@ static void on_read(void *ud, const struct pack_extent *x, struct slab *slab, co
     struct server *s = ud;
     struct err add_e = {0};
     s->loading.n_reading--;
+    s->loading.n_read++;
     if (server_state(s) != SERVER_LOADING) {
         slab_destroy(slab);
         server_check_ended(s);
@@ -267,6 +268,12 @@ static void next_reads(struct server *s) {
 void load_begin(struct server *s) {
     s->loading.started_us = server_now_us();
     next_reads(s);
+}
+
+bool load_has_moved(struct server *s) {
+    bool r = s->loading.n_read != s->loading.n_seen;
+    s->loading.n_seen = s->loading.n_read;
+    return r;
 }
 
 void load_close(struct server *s) {

@@ -233,7 +233,8 @@ static void on_tick(uv_timer_t *t) {
     uint64_t now = server_now_us();
     switch (server_state(s)) {
     case SERVER_LOADING:
-        if (now - s->pinged_us >= EXTEND_US) {
+        /* With a disk that does not answer the manager's patience is to end. */
+        if (now - s->pinged_us >= EXTEND_US && load_has_moved(s)) {
             s->pinged_us = now;
             notify_send(s->notify, "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=loading %s",
                         s->model.name);

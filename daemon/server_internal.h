@@ -80,6 +80,7 @@ struct server_loading {
     unsigned part; /* enum pager_part: one after the other */
     uint32_t unit; /* next to read */
     unsigned n_reading;
+    uint64_t n_read, n_seen; /* extents that came; at the last load_has_moved() */
     uint64_t started_us;
 };
 
@@ -257,8 +258,9 @@ void server_put_status(const struct server *s, char *ret, size_t cap);
 /* load.c */
 int load_open(struct server *s, const char *cpu, enum server_fail *ret_fail,
               struct err *e) MUST_CHECK;
-void load_begin(struct server *s); /* reads the extents; ends in server_ready() or give_up() */
-void load_close(struct server *s); /* after the inference thread is joined */
+void load_begin(struct server *s);     /* reads the extents; ends in server_ready() or give_up() */
+bool load_has_moved(struct server *s); /* something has come since the last call */
+void load_close(struct server *s);     /* after the inference thread is joined */
 
 /* govern.c */
 void govern_settings(const struct server *s, struct gov_settings *ret);

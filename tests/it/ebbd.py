@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -412,10 +413,49 @@ class Daemon:
         return sum(n for name, (_, n) in pack_extents(self.pack).items() if name.endswith(".low"))
 
 
+class Manager:
+    """A service manager's socket: what the daemon has said to it, message by message."""
+
+    def __init__(self, d):
+        self.path = os.path.join(d.dir, "notify")
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(self.path)
+        self.sock.setblocking(False)
+        self.said = []
+        d.env["NOTIFY_SOCKET"] = self.path
+
+    def hear(self):
+        while True:
+            try:
+                text = self.sock.recv(4096).decode()
+            except BlockingIOError:
+                return self.said
+            self.said.append(dict(line.split("=", 1) for line in text.split("\n") if line))
+
+    def take(self):
+        said = self.hear()
+        self.said = []
+        return said
+
+
 def ebb(daemon, *args):
     """The client, pointed at a daemon."""
     return subprocess.run([program("ebb"), "--socket", daemon.socket, *args], capture_output=True,
                           text=True, timeout=120)
+
+
+def check_unknown(d):
+    """With nothing to read about the machine it serves, and says of each source that it is not
+    known."""
+    s, m = d.status(), d.metrics()
+    check(s["memory"]["source"] is None, s["memory"])
+    check(s["thermal"] == [], s["thermal"])
+    states = {x["name"]: x["state"] for x in s["sources"]}
+    for name, state in states.items():
+        check(state != "known" and m['ebb_sensor_known{source="%s"}' % name] == 0, name)
+    check(len(states) >= 9, "each source is listed")
+    check("ebb_memory_available_bytes" not in m, "what is unknown is not a number")
+    check(d.complete("x", max_tokens=4).status == 200, "it serves")
 
 
 def source_file(rel):

@@ -43,6 +43,7 @@ L6  test_faults_life.py    L6_
 L7  test_systemd.py        L7_
 L8  test_systemd.py        L8_
 L13 test_faults_life.py    L13_
+L13 test_systemd.py        L13_
 "
 
 is_wanted() { # is_wanted ROW

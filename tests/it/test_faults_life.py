@@ -5,14 +5,13 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
 
 import ebbd
 import wire
-from harness import (Failed, Skip, check, check_eq, check_in, main, program, steady, test,
+from harness import (Failed, check, check_eq, check_in, main, program, steady, test,
                      wait_until)
 
 
@@ -36,31 +35,6 @@ def leftovers(d):
     """What a daemon may not leave: everything but what was there before, and its locks."""
     known = {"ebb.yaml", "log", "root", "ebb.sock.lock", "admin.sock.lock", "notify"}
     return sorted(set(os.listdir(d.dir)) - known)
-
-
-class Manager:
-    """A service manager's socket: what the daemon has said to it, message by message."""
-
-    def __init__(self, d):
-        self.path = os.path.join(d.dir, "notify")
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(self.path)
-        self.sock.setblocking(False)
-        self.said = []
-        d.env["NOTIFY_SOCKET"] = self.path
-
-    def hear(self):
-        while True:
-            try:
-                text = self.sock.recv(4096).decode()
-            except BlockingIOError:
-                return self.said
-            self.said.append(dict(line.split("=", 1) for line in text.split("\n") if line))
-
-    def take(self):
-        said = self.hear()
-        self.said = []
-        return said
 
 
 # --- L1: SIGTERM while streaming ---
@@ -200,7 +174,7 @@ def L3_bad_files():
     """A bad file changes nothing, and says where it is bad: in the log, to the manager, in the
     status and in the metrics; a good one ends that."""
     d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
-    m = Manager(d)
+    m = ebbd.Manager(d)
     d.start()
     with d:
         good = open(d.config).read()
@@ -270,7 +244,7 @@ def hash_of(d):
 @steady
 def L3_hundred_signals():
     d = ebbd.Daemon(ebbd.tiny_pack(), start=False)
-    m = Manager(d)
+    m = ebbd.Manager(d)
     d.start()
     with d:
         m.take()
@@ -341,18 +315,6 @@ def L6_two_at_once():
 
 # --- L13: nothing there ---
 
-def missing_sources(d):
-    s, m = d.status(), d.metrics()
-    check_eq(s["memory"]["source"], None)
-    check_eq(s["thermal"], [])
-    states = {x["name"]: x["state"] for x in s["sources"]}
-    for name, state in states.items():
-        check(state != "known" and m['ebb_sensor_known{source="%s"}' % name] == 0, name)
-    check(len(states) >= 9, "each source is listed")
-    check("ebb_memory_available_bytes" not in m, "what is unknown is not a number")
-    check_eq(d.complete("x", max_tokens=4).status, 200)
-
-
 @test
 def L13_no_sources():
     """No memory, pressure, cgroup or heat to read, no manager, a home that cannot be written."""
@@ -362,20 +324,7 @@ def L13_no_sources():
     d.env = {"HOME": "/proc", "XDG_RUNTIME_DIR": "/proc", "TMPDIR": "/proc"}
     d.start()
     with d:
-        missing_sources(d)
-
-
-@test
-def L13_no_proc():
-    """Not even a /proc of its own."""
-    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
-        raise Skip("taking /proc away needs root")
-    d = ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/"}}, start=False)
-    d.wrap = ["unshare", "--mount", "bash", "-c",
-              'mount --make-rprivate / && mount -t tmpfs none /proc && exec "$0" "$@"']
-    d.start()
-    with d:
-        missing_sources(d)
+        ebbd.check_unknown(d)
 
 
 main()

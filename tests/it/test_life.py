@@ -113,6 +113,21 @@ def waits_while_loading():
 
 
 @test
+def long_load():
+    """The manager hears that weights still come, and then that all is ready."""
+    d = ebbd.Daemon(ebbd.slow_pack(), {"paging": {"rate_limit": "600KiB"}}, start=False)
+    m = ebbd.Manager(d)
+    d.start()
+    with d:
+        said = m.take()
+        check("READY" in said[-1] and "serving" in said[-1]["STATUS"], said)
+        check(len(said) > 1, "signs of life")
+        for x in said[:-1]:
+            check_eq(x.get("EXTEND_TIMEOUT_USEC"), "60000000", x)
+            check_in("loading", x["STATUS"])
+
+
+@test
 def stops_while_loading():
     """With requests that wait: those that have not left are told by the end of the connection."""
     d = ebbd.Daemon(ebbd.slow_pack(), {"paging": {"rate_limit": "1MiB"}}, start=False)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -398,6 +399,20 @@ def L1_stop_with_streams():
         check(took <= limit - 5, "soon enough")
         check_eq(d.show("Result"), "success")
         check_eq(d.show("ExecMainStatus"), "0")
+
+
+@test
+def L13_no_proc():
+    """Not even a /proc. Here and not in test_faults_life.py, as it needs root, and sanitizers need
+    a /proc."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
+        raise Skip("taking /proc away needs root")
+    d = ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/"}}, start=False)
+    d.wrap = ["unshare", "--mount", "bash", "-c",
+              'mount --make-rprivate / && mount -t tmpfs none /proc && exec "$0" "$@"']
+    d.start()
+    with d:
+        ebbd.check_unknown(d)
 
 
 def seconds(text):
