@@ -174,6 +174,17 @@ static int serve(const struct config *c, const struct options *o) {
     return exit_status(why);
 }
 
+/* To whoever asked; or, of a daemon that cannot start, to the journal as the error that it is. */
+static void tell_config(const struct options *o, const struct err *e) {
+    struct log log;
+    if (o->checks || o->prints) {
+        fprintf(stderr, "ebbd: %s\n", e->msg);
+        return;
+    }
+    log_init(&log, STDERR_FILENO, LOG_ERROR);
+    log_event(&log, LOG_ERROR, "%s", e->msg);
+}
+
 int main(int argc, char **argv) {
     struct options o = {0};
     struct config c;
@@ -187,7 +198,7 @@ int main(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &later, NULL);
     if (o.config_path) {
         if (config_read(o.config_path, &c, &e) < 0) {
-            fprintf(stderr, "ebbd: %s\n", e.msg);
+            tell_config(&o, &e);
             return EXIT_CONFIG;
         }
     } else {

@@ -174,6 +174,33 @@ def without_sockets():
 
 
 @test
+def bad_settings_are_given_up():
+    """A connection that waits would start a daemon with bad settings for ever: after some tries it
+    is refused, and with good settings and a start all is well again."""
+    with Service() as d:
+        good = open(d.config).read()
+        d.write_config("serve:\n  slots: many\n")
+        d.listen()
+        conn = wire.Conn(d.socket)
+        wait_until(lambda: d.rig.show(SOCKETS[0], "ActiveState") == "failed", 60,
+                   "the socket is given up")
+        check_in(d.rig.show(SOCKETS[0], "Result"), ("service-start-limit-hit", "trigger-limit-hit"))
+        lines = [(p, text) for p, text in d.rig.journal(UNIT) if "ebb.yaml:2:10" in text]
+        check(1 <= len(lines) <= 20, "%d starts" % len(lines))
+        check_eq({p for p, _ in lines}, {3}, "errors to journalctl -p err")
+        conn.close()
+        try:
+            wire.Conn(d.socket)
+            raise Failed("it still listens")
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass
+        d.write_config(good)
+        d.rig.ctl("reset-failed")
+        d.start()
+        check_eq(d.get("/health").status, 200)
+
+
+@test
 def instances():
     with Service(name="two") as two, Service() as one:
         two.listen()
