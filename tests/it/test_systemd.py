@@ -246,6 +246,7 @@ class Load:
 
 
 @test
+@steady
 def L4_killed_under_load():
     with Service() as d:
         d.start()
