@@ -135,6 +135,27 @@ def first_connection_starts():
 
 
 @test
+def sandbox_hides_no_sensor():
+    """What a daemon outside of the sandbox can read of the machine, one inside can."""
+    with Service() as d:
+        d.start()
+        inside = sources(d)
+    with ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/"}}) as d:
+        outside = sources(d)
+    # Each is in a cgroup of its own.
+    for name in set(outside) - {"cgroup", "stall"}:
+        check_eq(inside.get(name), outside[name], name)
+
+
+def sources(d):
+    """{name: state} once every source has answered or failed."""
+    def settled():
+        all_of = d.status()["sources"]
+        return None if any("yet" in x["why"] for x in all_of) else all_of
+    return {x["name"]: x["state"] for x in wait_until(settled, 60, "the first readings")}
+
+
+@test
 def restart_keeps_clients():
     """Who connects while nobody is there waits and is answered."""
     with Service() as d:
