@@ -65,11 +65,12 @@ static char *show(const struct ctl_view *v, unsigned cols, unsigned rows) {
     return text;
 }
 
-#define CHECK_SHOWS(text, part)                                                                    \
-    do {                                                                                           \
-        if (!strstr(text, part))                                                                   \
-            t_fail(__FILE__, __LINE__, "\"%s\" is not on the screen:\n%s", part, text);            \
-    } while (0)
+static void check_shows(int line, const char *text, const char *part) {
+    if (!text || !strstr(text, part))
+        t_fail(__FILE__, line, "\"%s\" is not on the screen:\n%s", part, text ? text : "(none)");
+}
+
+#define CHECK_SHOWS(text, part) check_shows(__LINE__, text, part)
 
 /* --- the screen alone --- */
 
