@@ -144,6 +144,7 @@ enum gov_reason {
     GOV_CALM_UNKNOWN,  /* nothing grows, as nothing tells whether memory is short */
     GOV_RATE,          /* nothing grows, as the hour has had its changes */
 };
+enum { GOV_REASONS = GOV_RATE + 1 };
 const char *gov_reason_name(enum gov_reason r); /* "steady", "mem_available", ... */
 
 /* What a stage of heat does. */

@@ -44,8 +44,10 @@ size_t gov_trace_put_ladder(const struct ladder *l, char *ret, size_t cap) {
     return end(&to);
 }
 
-/* The settings as numbers, in order, both ways. */
+/* The settings as numbers, in order, both ways. Kinds: q 64 bits, u and i 32 bits without and with
+ * a sign, f a flag. */
 enum { N_SETTINGS = 15 };
+static const char settings_kinds[N_SETTINGS + 1] = "qqqqqqqquufiiqu";
 
 static void settings_to(const struct gov_settings *s, int64_t *v) {
     const uint64_t all[N_SETTINGS] = {
@@ -89,6 +91,7 @@ static void settings_from(const int64_t *v, struct gov_settings *s) {
 }
 
 enum { N_INPUT = 18 };
+static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqu";
 
 static void input_to(const struct gov_input *in, int64_t *v) {
     const uint64_t all[N_INPUT] = {
@@ -156,12 +159,14 @@ size_t gov_trace_put_call(uint64_t now_us, const struct gov_input *in, const str
 
 /* ---- reading ---- */
 
-/* A number after `*at`, which is moved behind it; false if there is none. */
+/* A number after `*at`, which is moved behind it; false if there is none, or one that would not be
+ * written so. */
 static bool get(const char **at, char before, int64_t *ret) {
     char *stop;
     if (**at != before) return false;
-    const char *s = *at + 1;
-    if (*s != '-' && (*s < '0' || *s > '9')) return false;
+    const char *s = *at + 1, *first = s + (*s == '-');
+    if (*first < '0' || *first > '9') return false;
+    if (*first == '0' && (first > s || (first[1] >= '0' && first[1] <= '9'))) return false;
     errno = 0;
     long long v = strtoll(s, &stop, 10);
     if (errno != 0 || stop == s) return false;
@@ -170,20 +175,45 @@ static bool get(const char **at, char before, int64_t *ret) {
     return true;
 }
 
-static int get_all(const char **at, int64_t *v, size_t n, struct err *e) {
-    for (size_t i = 0; i < n; i++)
+static bool is_of_kind(int64_t v, char kind) {
+    switch (kind) {
+    case 'u': return v >= 0 && v <= UINT32_MAX;
+    case 'i': return v >= INT32_MIN && v <= INT32_MAX;
+    case 'f': return v == 0 || v == 1;
+    default: return true;
+    }
+}
+
+/* As many numbers as there are kinds. */
+static int get_all(const char **at, const char *kinds, int64_t *v, struct err *e) {
+    for (size_t i = 0; kinds[i]; i++) {
         if (!get(at, ',', &v[i]))
-            return err_set(e, -EBADMSG, "number %zu of the line is missing", i + 1);
+            return err_set(e, -EBADMSG, "a number is missing or malformed near '%.20s'", *at);
+        if (!is_of_kind(v[i], kinds[i]))
+            return err_set(e, -EBADMSG, "%" PRId64 " is too small or too large", v[i]);
+    }
     return 0;
 }
 
+static bool get_reason(const char *name, enum gov_reason *ret) {
+    for (int r = 0; r < GOV_REASONS; r++) {
+        if (strcmp(gov_reason_name((enum gov_reason)r), name) != 0) continue;
+        *ret = (enum gov_reason)r;
+        return true;
+    }
+    return false;
+}
+
+/* A step; if there is none, or only the beginning of one, `*at` stays where it is. */
 static bool get_step(const char **at, struct ladder_step *ret) {
     int64_t unit, from, to, bytes;
-    if (!get(at, ',', &unit) || !get(at, ':', &from) || !get(at, ':', &to) || !get(at, ':', &bytes))
+    const char *s = *at;
+    if (!get(&s, ',', &unit) || !get(&s, ':', &from) || !get(&s, ':', &to) || !get(&s, ':', &bytes))
         return false;
     if (unit < 0 || unit > UINT32_MAX || from < 0 || from > RUNG_PAGED || to < 0 ||
         to > RUNG_PAGED || bytes < 0)
         return false;
+    *at = s;
     *ret = (struct ladder_step){.unit = (uint32_t)unit,
                                 .from = (enum rung)from,
                                 .to = (enum rung)to,
@@ -211,31 +241,31 @@ int gov_trace_get_settings(const char *line, struct gov_settings *ret, struct er
     int64_t v[N_SETTINGS];
     const char *at = line + 1;
     if (line[0] != 'S') return err_set(e, -EBADMSG, "no line of settings");
-    int r = get_all(&at, v, N_SETTINGS, e);
+    int r = get_all(&at, settings_kinds, v, e);
     if (r < 0) return r;
     if (*at) return err_set(e, -EBADMSG, "a line of settings is too long");
-    settings_from(v, ret);
-    if (ret->max_threads < 1 || ret->heat_margin_mc < 1)
+    if (v[N_SETTINGS - 1] < 1 || v[11] < 1)
         return err_set(e, -EBADMSG, "settings without threads or a margin of heat");
+    settings_from(v, ret);
     return 0;
 }
 
 int gov_trace_get_call(const char *line, uint64_t *ret_us, struct gov_input *ret,
                        struct gov_trace_answer *ret_answer, struct err *e) {
     int64_t now = 0, v[N_INPUT], answer[2];
+    enum gov_reason reason;
     const char *at = line + 1;
     if (line[0] != 'C') return err_set(e, -EBADMSG, "no line of a call");
-    int r = get_all(&at, &now, 1, e);
-    if (r == 0) r = get_all(&at, v, N_INPUT, e);
-    if (r == 0) r = get_all(&at, answer, ARRAY_LEN(answer), e);
+    int r = get_all(&at, "q", &now, e);
+    if (r == 0 && now < 0) r = err_set(e, -EBADMSG, "a call at a negative time");
+    if (r == 0) r = get_all(&at, input_kinds, v, e);
+    if (r == 0) r = get_all(&at, "uu", answer, e);
     if (r < 0) return r;
-    size_t n = strlen(at);
-    if (at[0] != ',' || n < 2 || n > sizeof(ret_answer->reason))
-        return err_set(e, -EBADMSG, "a call without a reason");
+    if (at[0] != ',' || !get_reason(at + 1, &reason))
+        return err_set(e, -EBADMSG, "a call without a reason, or with one that is not known");
     *ret_us = (uint64_t)now;
     input_from(v, ret);
-    ret_answer->position = (uint32_t)answer[0];
-    ret_answer->stage = (uint32_t)answer[1];
-    memcpy(ret_answer->reason, at + 1, n);
+    *ret_answer = (struct gov_trace_answer){
+        .position = (uint32_t)answer[0], .stage = (uint32_t)answer[1], .reason = reason};
     return 0;
 }

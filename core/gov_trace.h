@@ -22,10 +22,11 @@ size_t gov_trace_put_call(uint64_t now_us, const struct gov_input *in, const str
 /* What a call came to. */
 struct gov_trace_answer {
     uint32_t position, stage;
-    char reason[24];
+    enum gov_reason reason;
 };
 
-/* Parse a line without its newline. 0, -EBADMSG, or for a ladder as ladder_create(). */
+/* Parse a line without its newline, which may be anything. 0, -EBADMSG, or for a ladder as
+ * ladder_create(). Strict: what is accepted is written back to the same line. */
 int gov_trace_get_ladder(const char *line, struct ladder **ret, struct err *e) MUST_CHECK;
 int gov_trace_get_settings(const char *line, struct gov_settings *ret, struct err *e) MUST_CHECK;
 int gov_trace_get_call(const char *line, uint64_t *ret_us, struct gov_input *ret,
