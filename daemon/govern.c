@@ -13,6 +13,7 @@
 #include "core/prefix.h"
 #include "core/slab.h"
 #include "daemon/events.h"
+#include "daemon/govern_set.h"
 #include "daemon/infer.h"
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
@@ -20,25 +21,7 @@
 enum { DEFAULT_TRIP_MC = 80000, CRITICAL_DISTANCE_MC = 10000 };
 
 void govern_settings(const struct server *s, struct gov_settings *ret) {
-    const struct config *c = &s->config;
-    bool is_auto = c->memory_emergency_bytes == CONFIG_AUTO_BYTES;
-    *ret = (struct gov_settings){
-        .limit_bytes = c->memory_limit_bytes,
-        .reserve_bytes = c->memory_reserve_bytes,
-        .margin_bytes = c->memory_margin_bytes,
-        .emergency_bytes = is_auto ? c->memory_reserve_bytes / 4 : c->memory_emergency_bytes,
-        .hold_us = c->memory_hold_us,
-        .hold_max_us = c->memory_hold_max_us,
-        .step_us = c->memory_step_us,
-        .stale_us = c->sense_stale_us,
-        .changes_per_hour = c->memory_changes,
-        .stall_permille = c->memory_stall_percent * 10,
-        .is_heat_on = c->heat_is_enabled,
-        .heat_margin_mc = (int32_t)c->heat_margin_mc,
-        .heat_hysteresis_mc = (int32_t)c->heat_hysteresis_mc,
-        .heat_hold_us = c->heat_hold_us,
-        .max_threads = s->model.pool ? pool_threads(s->model.pool) : 1,
-    };
+    govern_set_make(&s->config, s->model.pool ? pool_threads(s->model.pool) : 1, ret);
 }
 
 /* ---- readings ---- */
@@ -171,10 +154,13 @@ static void write_trace(struct server *s, const struct gov_settings *set,
                         const struct gov_input *in, uint64_t now_us) {
     struct server_trace *t = &s->trace;
     char text[GOV_TRACE_MAX];
+    size_t n;
     if (t->fd < 0) return;
-    size_t n = 0;
-    if (!t->has_head) n = gov_trace_put_ladder(s->model.ladder, text, sizeof(text));
-    if (n > 0 && write(t->fd, text, n) != (ssize_t)n) goto failed;
+    if (!t->has_head) {
+        n = gov_trace_put_ladder(s->model.ladder, text, sizeof(text));
+        if (n == 0) errno = EMSGSIZE; /* without its ladder a trace says nothing */
+        if (n == 0 || write(t->fd, text, n) != (ssize_t)n) goto failed;
+    }
     if (!t->has_head || memcmp(&t->set, set, sizeof(*set)) != 0) {
         n = gov_trace_put_settings(set, text, sizeof(text));
         if (write(t->fd, text, n) != (ssize_t)n) goto failed;
