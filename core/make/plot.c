@@ -144,8 +144,12 @@ static void put_marker(FILE *f, uint32_t shape, double x, double y) {
 static void put_path(FILE *f, const struct axis *x, const struct axis *y,
                      const struct plot_line *l) {
     fprintf(f, "<path fill=\"none\" d=\"");
-    for (uint32_t i = 0; i < l->n; i++)
-        fprintf(f, "%c%.1f %.1f", i ? 'L' : 'M', place(x, l->x[i]), place(y, l->y[i]));
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (i > 0 && l->is_stair)
+            fprintf(f, "H%.1fV%.1f", place(x, l->x[i]), place(y, l->y[i]));
+        else
+            fprintf(f, "%c%.1f %.1f", i ? 'L' : 'M', place(x, l->x[i]), place(y, l->y[i]));
+    }
     fprintf(f, "\"/>\n");
 }
 
@@ -166,7 +170,8 @@ static void put_line(FILE *f, const struct axis *x, const struct axis *y, const 
     fprintf(f, "</title>");
     put_path(f, x, y, l);
     fprintf(f, "<g stroke=\"#fff\" stroke-width=\"0.8\">");
-    for (uint32_t i = 0; i < l->n; i++) put_marker(f, style, place(x, l->x[i]), place(y, l->y[i]));
+    for (uint32_t i = 0; i < l->n && !l->is_stair; i++)
+        put_marker(f, style, place(x, l->x[i]), place(y, l->y[i]));
     fprintf(f, "</g></g>\n");
 }
 

@@ -16,6 +16,7 @@ struct plot_line {
     const double *x, *y; /* [n], n >= 1, in order of x; numbers */
     uint32_t n;
     bool is_faint;
+    bool is_stair; /* a value holds until the next x: drawn as stairs, and without markers */
 };
 
 struct plot { /* all borrowed; texts in UTF-8, whatever is none comes out as U+FFFD */

@@ -268,10 +268,10 @@ static unsigned count(const char *text, const char *word) {
 
 static void pictures(void) {
     double x[] = {77, 100, 144}, y[] = {0.047, 0.02, 0.003};
-    struct plot_line lines[] = {{"a<b>&\"c\"", x, y, 3, false},
-                                {"faint", x, y, 2, true},
-                                {"faint too", x, y, 2, true},
-                                {"one", x, y, 1, false}};
+    struct plot_line lines[] = {{"a<b>&\"c\"", x, y, 3, false, false},
+                                {"faint", x, y, 2, true, false},
+                                {"faint too", x, y, 2, true, false},
+                                {"one", x, y, 1, false, false}};
     struct plot p = {.title = "bad \xff byte, \x01 control, \xef\xbf\xbf, \xc3\xa9",
                      .x_title = "x",
                      .y_title = "y",
@@ -288,6 +288,12 @@ static void pictures(void) {
     CHECK(!strstr(text, "nan") && !strstr(text, "inf"));
     CHECK(strstr(text, ">0.05<") && strstr(text, ">0.00<")); /* round numbers on the axes */
     CHECK(strstr(text, ">80<") && strstr(text, ">140<"));
+    unsigned n_sloped = count(text, "L");
+    free(text);
+    lines[0].is_stair = true;
+    text = draw(&p, 0);
+    CHECK_EQU(count(text, "<circle"), 1);      /* its entry alone */
+    CHECK_EQU(count(text, "L"), n_sloped - 2); /* across and up instead */
     free(text);
 
     double same[] = {5, 5, 5}, zero[] = {0, 0, 0}, minus[] = {-1, 0, 2},
@@ -295,7 +301,7 @@ static void pictures(void) {
     double *axes[] = {same, zero, minus, huge};
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < 4; k++) {
-            struct plot_line l = {"l", axes[i], axes[k], 3, false};
+            struct plot_line l = {"l", axes[i], axes[k], 3, false, false};
             struct plot one = {
                 .title = "", .x_title = "", .y_title = "", .lines = &l, .n_lines = 1};
             text = draw(&one, 0);
@@ -303,11 +309,11 @@ static void pictures(void) {
             free(text);
         }
     double bad[] = {1, NAN, 2};
-    lines[3] = (struct plot_line){"bad", x, bad, 3, false};
+    lines[3] = (struct plot_line){"bad", x, bad, 3, false, false};
     free(draw(&p, -EINVAL));
-    lines[3] = (struct plot_line){"bad", bad, x, 3, false};
+    lines[3] = (struct plot_line){"bad", bad, x, 3, false, false};
     free(draw(&p, -EINVAL));
-    lines[3] = (struct plot_line){"empty", x, y, 0, false};
+    lines[3] = (struct plot_line){"empty", x, y, 0, false, false};
     free(draw(&p, -EINVAL));
     p.n_lines = 0;
     free(draw(&p, -EINVAL));
