@@ -8,8 +8,8 @@
  *    +-- pager_next(): DROP -- IN <------------- pager_next(): ADD -----------+
  *
  * pager_next() takes the first of these that there is: free or cancel what nobody wants; add what
- * the position holds and has arrived; drop what it does not hold; publish what has changed; read.
- * Going down moves the position at once, going up when all that the step needs has arrived. Step
+ * the position holds and has arrived; drop what it does not hold; publish what has changed; give up
+ * what does not fit any more; read. Going down moves the position at once, going up when all that the step needs has arrived. Step
  * position - 1 is the first to be undone, so reads start from there and the position moves there
  * only. */
 #include "core/pager.h"
@@ -279,21 +279,68 @@ static void undo(struct pager *p) {
     p->is_changed = true;
 }
 
-/* Room for the part whose turn it is. Bytes on their way back to the system are waited for. */
-static struct pager_action make_room(struct pager *p, uint32_t unit, unsigned part,
-                                     uint64_t now_us) {
-    uint64_t bytes = p->units[unit].bytes[part];
-    uint64_t held = pager_held_bytes(p) - p->retired_bytes;
-    if (held <= p->budget_bytes && bytes <= p->budget_bytes - held) return nothing;
-    /* The one furthest from its turn: of the first step. */
-    uint32_t end = part == PAGER_SWSC && wants_fill(p, unit, now_us) ? p->position
-                                                                     : p->position - 1;
+/* Of the steps from the target up to `end`, which is not one of them, the part furthest from its
+ * turn that has arrived. */
+static struct pager_action discard_ahead(struct pager *p, uint32_t end) {
     for (uint32_t i = p->target; i < end; i++) {
         const struct ladder_step *s = ladder_step_at(p->l, i);
         unsigned ahead = p->units[s->unit].arrived & step_parts(s);
         for (unsigned k = PAGER_PARTS; k-- > 0;)
             if (ahead & 1u << k) return discard(p, s->unit, k);
     }
+    return nothing;
+}
+
+/* Likewise the one that is being read. */
+static struct pager_action cancel_ahead(struct pager *p, uint32_t end) {
+    for (uint32_t i = p->target; i < end; i++) {
+        const struct ladder_step *s = ladder_step_at(p->l, i);
+        struct unit *u = &p->units[s->unit];
+        unsigned ahead = u->reading & ~(unsigned)u->cancelled & step_parts(s);
+        for (unsigned k = PAGER_PARTS; k-- > 0;) {
+            if (!(ahead & 1u << k)) continue;
+            u->cancelled |= (uint8_t)(1u << k);
+            return action(p, PAGER_CANCEL, s->unit, k);
+        }
+    }
+    return nothing;
+}
+
+/* Bytes held that do not go away by themselves. */
+static uint64_t staying_bytes(const struct pager *p) {
+    uint64_t bytes = p->in_bytes + p->reading_bytes + p->arrived_bytes;
+    for (uint32_t u = 0; u < p->n_units; u++)
+        if (p->units[u].cancelled) bytes -= bytes_of(&p->units[u], p->units[u].cancelled);
+    return bytes;
+}
+
+/* The budget may fall below what a step up was begun with: the planes and the extent that they
+ * replace, or more that is ahead of its turn. What the target itself needs always fits, so first
+ * what is ahead gives way, then the extent, and last what has come or comes for the next step. */
+static struct pager_action give_way(struct pager *p) {
+    if (p->position <= p->target || pager_held_bytes(p) <= p->budget_bytes ||
+        staying_bytes(p) <= p->budget_bytes)
+        return nothing;
+    const struct ladder_step *s = ladder_step_at(p->l, p->position - 1);
+    struct pager_action a = discard_ahead(p, p->position - 1);
+    if (a.verb == PAGER_NONE) a = cancel_ahead(p, p->position - 1);
+    if (a.verb == PAGER_NONE && p->units[s->unit].in & 1u << PAGER_SWSC)
+        a = drop(p, s->unit, PAGER_SWSC);
+    if (a.verb == PAGER_NONE) a = discard_ahead(p, p->position);
+    if (a.verb == PAGER_NONE) a = cancel_ahead(p, p->position);
+    return a;
+}
+
+/* Room for the part whose turn it is. Bytes on their way back to the system are waited for. */
+static struct pager_action make_room(struct pager *p, uint32_t unit, unsigned part,
+                                     uint64_t now_us) {
+    uint64_t bytes = p->units[unit].bytes[part];
+    uint64_t held = pager_held_bytes(p) - p->retired_bytes;
+    if (held <= p->budget_bytes && bytes <= p->budget_bytes - held) return nothing;
+    uint32_t end = part == PAGER_SWSC && wants_fill(p, unit, now_us) ? p->position
+                                                                     : p->position - 1;
+    struct pager_action a = discard_ahead(p, end);
+    if (a.verb != PAGER_NONE) return a;
     if (part != PAGER_SWSC && p->units[unit].in & 1u << PAGER_SWSC)
         return drop(p, unit, PAGER_SWSC);
     return nothing;
@@ -342,6 +389,7 @@ struct pager_action pager_next(struct pager *p, uint64_t now_us) {
     if (a.verb == PAGER_NONE) a = add_due(p);
     if (a.verb == PAGER_NONE) a = drop_surplus(p);
     if (a.verb == PAGER_NONE && p->is_changed) return publish(p);
+    if (a.verb == PAGER_NONE) a = give_way(p);
     if (a.verb == PAGER_NONE) a = read_next(p, now_us);
     a.position_from = a.position = p->published;
     return a;

@@ -26,6 +26,10 @@
  *  6 at most `max_reads` parts are being read
  *  7 a read that failed is tried again after a pause: RETRY_US, twice as long after each failure in
  *    a row, RETRY_MAX_US at most. Nothing behind it is read meanwhile, as it could not be published
+ *  8 when there is nothing to do, the bytes held fit the budget but for those retired and those of
+ *    reads that are cancelled (if not even the last position fits, it is what is held). For that,
+ *    when the budget falls, what is ahead of its turn is given up first, then the extent that the
+ *    next step replaces, then what was read for that step
  * So bytes held exceed the budget only when the budget falls, by what a step of the engine has yet
  * to let go of (`retired`) and by a read that is then cancelled. */
 #ifndef EBB_CORE_PAGER_H

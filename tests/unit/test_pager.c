@@ -187,6 +187,8 @@ static bool act(struct world *w) {
     if (a.verb == PAGER_NONE) {
         CHECK(w->position >= pager_target(w->p));
         CHECK(!w->is_changed);
+        uint64_t leaving = w->retired + bytes_at(w, CANCELLED); /* 8 */
+        CHECK(held(w) - leaving <= MAX(w->budget, ladder_bytes(w->l, w->n_steps)));
         for (uint32_t u = 0; u < w->n_units; u++) {
             CHECK_EQU(parts_in(w, u), pager_parts(w->p, u));
             CHECK_EQU(parts_in(w, u), w->published_parts[u]);
@@ -465,6 +467,43 @@ static void planes_first_if_there_is_room(void) {
     ladder_destroy(l);
 }
 
+/* A budget that falls while a step up is under way leaves no room for what it was begun with. */
+static void what_does_not_fit_any_more_is_given_up(void) {
+    struct ladder *l = deep_steps();
+    struct pager *p = start(l, 2, 1); /* holds 280 + 40 */
+    pager_set_target(p, 1, 380);
+    EXPECT(p, 0, PAGER_READ, 2, PAGER_HIGH);
+    pager_set_target(p, 1, 379); /* the plane and the extent that it replaces */
+    EXPECT(p, 0, PAGER_DROP, 2, PAGER_SWSC);
+    expect_publish(p, 2, 2, 0);
+    EXPECT_NONE(p, 0);
+    CHECK(pager_read_done(p, 2, PAGER_HIGH, PAGER_READ_OK, 0));
+    EXPECT(p, 0, PAGER_ADD, 2, PAGER_HIGH);
+    expect_publish(p, 2, 1, 60);
+    pager_destroy(p);
+    ladder_destroy(l);
+
+    static const struct ladder_step steps[] = {
+        {.unit = 3, .from = RUNG_FULL, .to = RUNG_SWSC, .bytes = 70},
+        {.unit = 2, .from = RUNG_FULL, .to = RUNG_SWSC, .bytes = 30},
+    };
+    for (int i = 0; i < 2; i++) { /* what is ahead of its turn goes first, arrived or not */
+        l = make(steps, 2);
+        p = start(l, 2, 3); /* holds 250 */
+        pager_set_target(p, 0, 390);
+        EXPECT(p, 0, PAGER_READ, 2, PAGER_HIGH);
+        EXPECT(p, 0, PAGER_READ, 2, PAGER_LOW);
+        EXPECT(p, 0, PAGER_READ, 3, PAGER_HIGH);
+        EXPECT_NONE(p, 0);
+        if (i == 0) CHECK(pager_read_done(p, 3, PAGER_HIGH, PAGER_READ_OK, 0));
+        pager_set_target(p, 0, 350);
+        EXPECT(p, 0, i == 0 ? PAGER_DISCARD : PAGER_CANCEL, 3, PAGER_HIGH);
+        EXPECT_NONE(p, 0);
+        pager_destroy(p);
+        ladder_destroy(l);
+    }
+}
+
 static void two_parts_make_one_step(void) {
     static const struct ladder_step steps[] = {
         {.unit = 3, .from = RUNG_FULL, .to = RUNG_SWSC, .bytes = 70},
@@ -558,6 +597,7 @@ static const struct t_case cases[] = {
     {"publications_follow_the_ladder", publications_follow_the_ladder},
     {"the_third_rung_is_read_after_the_drop", the_third_rung_is_read_after_the_drop},
     {"planes_first_if_there_is_room", planes_first_if_there_is_room},
+    {"what_does_not_fit_any_more_is_given_up", what_does_not_fit_any_more_is_given_up},
     {"two_parts_make_one_step", two_parts_make_one_step},
     {"a_failed_read_waits", a_failed_read_waits},
     {"retired_bytes_hold_reads_back", retired_bytes_hold_reads_back},
