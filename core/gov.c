@@ -273,10 +273,9 @@ static uint32_t floor_of(const struct gov_state *st, const struct view *v, struc
 }
 
 /* Counts what the governor does by itself. The limits are the operator's will. */
-static void count(struct gov_state *st, const struct gov_output *out, bool has_stage_changed,
-                  uint64_t now_us) {
+static void count(struct gov_state *st, const struct gov_output *out, uint64_t now_us) {
     bool is_ours = out->reason != GOV_OPERATOR && out->reason != GOV_LIMIT;
-    if (has_stage_changed || (out->position != st->target && is_ours)) gov_count_change(st, now_us);
+    if (out->position != st->target && is_ours) gov_count_change(st, now_us);
     st->target = out->position;
 }
 
@@ -298,7 +297,8 @@ struct gov_output gov_step(struct gov_state *st, const struct gov_settings *set,
     enum gov_reason why;
 
     gov_patience_age(&st->memory, set->hold_us, set->hold_max_us, now_us);
-    bool has_stage_changed = gov_heat_step(st, set, in, now_us);
+    /* A change of its own, and one that a rise in the same call has to reckon with. */
+    if (gov_heat_step(st, set, in, now_us)) gov_count_change(st, now_us);
     step_pressure(st, &v);
     step_emergency(st, &v);
     uint32_t floor = floor_of(st, &v, &out, &why);
@@ -315,7 +315,7 @@ struct gov_output gov_step(struct gov_state *st, const struct gov_settings *set,
         out.position = grow(st, &v, floor, &out.reason);
     }
     put_pace(&out, st, set);
-    count(st, &out, has_stage_changed, now_us);
+    count(st, &out, now_us);
     out.level = level_of(&out, ladder_n_steps(l));
     out.is_suspicious = is_suspicious(st, &v);
     st->has_run = true;

@@ -577,6 +577,20 @@ static void a_restless_zone_does_not_make_it_flap(void) {
     }
 }
 
+/* The hour's changes are those that people see: a stage and a position are two of them. */
+static void a_stage_and_a_position_are_two_changes(void) {
+    struct rig r = make_rig(0);
+    settle(&r, 5000);
+    warm(&r, 20000);
+    warm(&r, -500);
+    CHECK_EQU(r.st.n_changes, 0);
+    struct gov_output out = warm(&r, -500);
+    CHECK_EQU(out.stage, 5);
+    CHECK_EQU(out.position, 3);
+    CHECK_EQU(r.st.n_changes, 2);
+    ladder_destroy(r.l);
+}
+
 static void lost_zones_are_not_cool(void) {
     struct rig r = make_rig(0);
     settle(&r, 5000);
@@ -832,6 +846,7 @@ static const struct t_case cases[] = {
     {"heat_goes_through_the_stages", heat_goes_through_the_stages},
     {"one_hot_reading_does_nothing", one_hot_reading_does_nothing},
     {"a_restless_zone_does_not_make_it_flap", a_restless_zone_does_not_make_it_flap},
+    {"a_stage_and_a_position_are_two_changes", a_stage_and_a_position_are_two_changes},
     {"lost_zones_are_not_cool", lost_zones_are_not_cool},
     {"the_kernels_own_cooling_keeps_a_stage", the_kernels_own_cooling_keeps_a_stage},
     {"unknown_memory_is_not_plenty", unknown_memory_is_not_plenty},
