@@ -97,6 +97,7 @@ stage_clang() { compile build-clang --native-file tests/clang.ini; }
 stage_unit() {
     need base || return
     run_tests unit build-gcc --suite unit
+    run_tests sim build-gcc --suite sim -t 3
     # The other compiler's build must compute the same.
     if [ -f build-clang/build.ninja ]; then run_tests unit-clang build-clang --suite unit; fi
 }

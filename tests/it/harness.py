@@ -59,7 +59,7 @@ def _is_wanted(name):
 
 def program(name):
     """Path of a built program, wherever in the build folder it is."""
-    for folder in ("daemon", "core", "tests", "core/make", "core/bench"):
+    for folder in ("daemon", "core", "tests", "tests/sim", "core/make", "core/bench"):
         path = os.path.join(BUILD, folder, name)
         if os.access(path, os.X_OK):
             return path

@@ -34,6 +34,7 @@ struct plant {
     uint32_t read_unit;
     enum pager_part read_part;
     uint64_t read_due_us;
+    uint64_t n_reads;
 
     struct giving_back returns[MAX_RETURNS]; /* in order of time */
     unsigned n_returns;
@@ -156,7 +157,8 @@ static bool act(struct plant *p, bool *ret_has_worked) {
 }
 
 static bool has_news(const struct plant *p) {
-    return !p->is_at_rest || p->out.position != p->seen_position ||
+    /* A read that failed is tried again by the clock. */
+    return !p->is_at_rest || p->o->fails_one_in || p->out.position != p->seen_position ||
            p->out.weight_budget_bytes != p->seen_budget_bytes;
 }
 
@@ -201,12 +203,14 @@ static void turn(struct plant *p, bool is_fresh) {
 /* ---- time ---- */
 
 static void end_read(struct plant *p) {
+    bool has_failed = p->o->fails_one_in && ++p->n_reads % p->o->fails_one_in == 0;
+    enum pager_end end = p->is_cancelled ? PAGER_READ_CANCELLED
+                         : has_failed    ? PAGER_READ_FAILED
+                                         : PAGER_READ_OK;
     p->is_reading = false;
     p->is_at_rest = false;
     /* What is kept lies in the pager's ledger; there are no bytes here. */
-    ignore_result(pager_read_done(p->pager, p->read_unit, p->read_part,
-                                  p->is_cancelled ? PAGER_READ_CANCELLED : PAGER_READ_OK,
-                                  p->now_us));
+    ignore_result(pager_read_done(p->pager, p->read_unit, p->read_part, end, p->now_us));
 }
 
 static void end_return(struct plant *p) {

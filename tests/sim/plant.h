@@ -40,6 +40,7 @@ struct plant_opts {
     uint64_t other_bytes;      /* held beside the weights: KV, scratch */
     uint64_t return_us;        /* from a publication until dropped bytes are back */
     uint64_t read_bytes_per_s; /* > 0 */
+    uint32_t fails_one_in;     /* such a read fails; 0 = none does */
     plant_fn fn;               /* may be NULL */
     void *ud;
 };

@@ -8,7 +8,7 @@
 static const uint64_t hour_us = UINT64_C(3600000000);
 
 /* Counts the changes of the hour that ends with this one. */
-static void count_change(struct tally *t, uint64_t now_us) {
+static void count_change(struct tally *t, bool is_rise, uint64_t now_us) {
     while (t->n_changes > 0 && now_us - t->changes_us[t->first_change] >= hour_us) {
         t->first_change = (t->first_change + 1) % TALLY_MAX_HOUR;
         t->n_changes--;
@@ -17,34 +17,52 @@ static void count_change(struct tally *t, uint64_t now_us) {
     t->changes_us[(t->first_change + t->n_changes) % TALLY_MAX_HOUR] = now_us;
     t->n_changes++;
     t->worst_hour = MAX(t->worst_hour, t->n_changes);
+    if (is_rise) t->worst_rise = MAX(t->worst_rise, t->n_changes);
 }
 
 static void look_at_change(struct tally *t, const struct plant_moment *m) {
     bool has_moved = m->position != t->position, has_staged = m->out->stage != t->stage;
-    if (has_moved || has_staged) count_change(t, m->now_us);
+    bool is_rise = m->position < t->position || m->out->stage < t->stage;
+    if (has_moved) count_change(t, is_rise, m->now_us);
+    if (has_staged) count_change(t, is_rise, m->now_us);
     if (has_moved) *(m->position > t->position ? &t->n_down : &t->n_up) += 1;
     t->n_stages += has_staged;
 }
 
-static void look_at_bytes(struct tally *t, const struct plant_moment *m) {
-    uint64_t least = ladder_bytes(t->ladder, ladder_n_steps(t->ladder));
-    uint64_t allowed = MAX(m->out->weight_budget_bytes, least);
-    uint64_t over = m->held_bytes > allowed ? m->held_bytes - allowed : 0;
+static uint64_t least_of(const struct ladder *l) {
+    return ladder_bytes(l, ladder_n_steps(l));
+}
+
+static uint64_t over(const struct ladder *l, const struct plant_moment *m) {
+    uint64_t allowed = MAX(m->out->weight_budget_bytes, least_of(l));
+    return m->held_bytes > allowed ? m->held_bytes - allowed : 0;
+}
+
+uint64_t tally_unexplained(const struct ladder *l, const struct plant_moment *m) {
+    uint64_t bytes = over(l, m);
     uint64_t leaving = m->retired_bytes + (m->is_cancelled ? m->reading_bytes : 0);
+    return bytes > leaving ? bytes - leaving : 0;
+}
+
+bool tally_is_too_high(const struct ladder *l, const struct plant_moment *m) {
+    return ladder_bytes(l, m->position) > MAX(m->out->weight_budget_bytes, least_of(l));
+}
+
+static void look_at_bytes(struct tally *t, const struct plant_moment *m) {
+    uint64_t bytes = over(t->ladder, m), unexplained = tally_unexplained(t->ladder, m);
     if (t->is_over) t->longest_over_us = MAX(t->longest_over_us, m->now_us - t->over_since_us);
-    if (over > 0 && !t->is_over) t->over_since_us = m->now_us;
-    t->is_over = over > 0;
-    t->most_over_bytes = MAX(t->most_over_bytes, over);
-    if (over > leaving) t->unexplained_bytes = MAX(t->unexplained_bytes, over - leaving);
-    t->n_too_high += ladder_bytes(t->ladder, m->position) > allowed;
+    if (bytes > 0 && !t->is_over) t->over_since_us = m->now_us;
+    t->is_over = bytes > 0;
+    t->most_over_bytes = MAX(t->most_over_bytes, bytes);
+    t->unexplained_bytes = MAX(t->unexplained_bytes, unexplained);
+    t->n_too_high += tally_is_too_high(t->ladder, m);
 }
 
 static void look_at_answer(struct tally *t, const struct plant_moment *m) {
     uint64_t other = m->in->other_bytes, left = m->world->left_bytes;
     if (m->is_fresh && m->in->has_mem) {
-        uint64_t least = other + ladder_bytes(t->ladder, ladder_n_steps(t->ladder));
         t->goal_bytes = left > t->reserve_bytes ? left - t->reserve_bytes : 0;
-        t->goal_bytes = MAX(t->goal_bytes, least);
+        t->goal_bytes = MAX(t->goal_bytes, other + least_of(t->ladder));
         bool is_short = m->in->weight_bytes + other > t->goal_bytes;
         if (is_short && !t->is_short) t->short_since_us = m->now_us;
         t->is_short = is_short;

@@ -26,6 +26,7 @@ struct tally {
     uint64_t changes_us[TALLY_MAX_HOUR]; /* of position and stage, the last hour's: a ring */
     uint32_t first_change, n_changes;
     uint32_t worst_hour; /* most changes in any hour */
+    uint32_t worst_rise; /* in any hour that ended with a rise, or with a stage left; it included */
 
     uint64_t at_level_us[TALLY_LEVELS];
 
@@ -41,7 +42,13 @@ struct tally {
     uint32_t answers[TALLY_MAX_MS + 1]; /* how many took so many ms */
 };
 
-/* One moment after the other; fit for a plant_fn. */
+/* Weights held that the budget does not allow (the last position's needs are always allowed) and
+ * that neither are on their way back nor a read that is cancelled: 0, or the pager is wrong. */
+uint64_t tally_unexplained(const struct ladder *l, const struct plant_moment *m);
+/* The position published needs more than the budget allows. */
+bool tally_is_too_high(const struct ladder *l, const struct plant_moment *m);
+
+/* One moment after the other. */
 void tally_add(struct tally *t, const struct plant_moment *m);
 /* The time in ms within which `percent` of the falls were answered: from the first reading that
  * said that memory is short until it was given back. 0 if there was none. */
