@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import wire
-from harness import BUILD, Failed, SOURCE, check, program, shared, wait_until
+from harness import BUILD, Failed, SOURCE, Skip, check, program, shared, wait_until
 
 MIB = 1 << 20
 TMP = tempfile.mkdtemp(prefix="ebb-it-")
@@ -285,6 +286,22 @@ class Daemon:
     def ladder(self):
         return self.get("/ebb/ladder").json()
 
+    def follow(self):
+        """Listens to /ebb/events from now on: a list that grows by (time, event, data)."""
+        seen, conn = [], wire.Conn(self.socket, timeout=None)
+        conn.request("GET", "/ebb/events")
+        check(conn.head()[0] == 200, "it tells events")
+
+        def run():
+            try:
+                for now, event, data in conn.events():
+                    seen.append((now, event, json.loads(data)))
+            except (OSError, Failed):
+                pass  # the daemon has ended
+        threading.Thread(target=run, daemon=True).start()
+        wait_until(lambda: seen, 10, "the first event")
+        return seen
+
     def metrics(self):
         """{name{labels}: value} of /metrics, each line checked for its form."""
         reply = self.get("/metrics")
@@ -436,6 +453,14 @@ class Manager:
         said = self.hear()
         self.said = []
         return said
+
+
+def preloaded(name):
+    """The environment in which a daemon has tests/it/<name>.c loaded before it."""
+    with open(program("ebbd"), "rb") as f:
+        if re.search(rb"__(asan|tsan|msan)_init", f.read()):
+            raise Skip("a sanitizer has its own malloc() and read()")
+    return {"LD_PRELOAD": os.path.join(BUILD, "tests", "lib%s.so" % name)}
 
 
 def ebb(daemon, *args):

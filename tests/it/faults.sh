@@ -28,10 +28,10 @@ M4  test_faults_memory.py  M4_
 M6  test_faults_memory.py  M6_
 T1  test_faults_heat.py    T1_
 T2  test_faults_heat.py    T2_
-T3  test_faults_heat.py    T3_
-T4  test_faults_heat.py    T4_
-T5  test_faults_heat.py    T5_
-T6  test_faults_heat.py    T6_
+T3  test_faults_zones.py   T3_
+T4  test_faults_zones.py   T4_
+T5  test_faults_zones.py   T5_
+T6  test_faults_zones.py   T6_
 L1  test_faults_life.py    L1_
 L1  test_systemd.py        L1_
 L2  test_faults_life.py    L2_
