@@ -44,8 +44,9 @@ bool govern_headroom(const struct server *s, int32_t *ret_mc) {
         least = MIN(least, (int64_t)govern_trip_mc(s, z) - z->temp_mc);
         has = true;
     }
+    if (!has || !r->has_heat) return false;
     *ret_mc = (int32_t)least;
-    return has && r->has_heat;
+    return true;
 }
 
 /* Shares of the time between two readings of the same file, for people. */
@@ -190,22 +191,26 @@ void govern_close_trace(struct server *s) {
     s->trace.fd = -1;
 }
 
+static void tell_stage(struct server *s, uint32_t from) {
+    const struct gov_output *now = &s->swap.out;
+    char text[48] = "temperature unknown", celsius[24] = "null", json[160];
+    int32_t mc;
+    if (govern_headroom(s, &mc)) {
+        snprintf(text, sizeof(text), "%.1f C below the trip point", (double)mc / 1000);
+        snprintf(celsius, sizeof(celsius), "%.1f", (double)mc / 1000);
+    }
+    log_event(s->log, LOG_INFO,
+              "heat stage %u -> %u: %s, computing %u %% of the time on %u threads", from,
+              now->stage, text, now->duty_permille / 10, now->threads);
+    snprintf(json, sizeof(json),
+             "{\"from\":%u,\"to\":%u,\"headroom_celsius\":%s,\"duty\":%u,\"threads\":%u}", from,
+             now->stage, celsius, now->duty_permille / 10, now->threads);
+    events_send(s->events, s->config.serve_buffer_bytes, "heat", json);
+}
+
 static void tell_pace(struct server *s, const struct gov_output *before) {
     const struct gov_output *now = &s->swap.out;
-    if (now->stage != before->stage) {
-        int32_t mc = 0;
-        bool has = govern_headroom(s, &mc);
-        log_event(s->log, LOG_INFO,
-                  "heat stage %u -> %u: %s%.1f C%s, computing %u %% of the time on %u threads",
-                  before->stage, now->stage, has ? "" : "unknown, last ", (double)mc / 1000,
-                  " below the trip point", now->duty_permille / 10, now->threads);
-        char json[160];
-        snprintf(json, sizeof(json),
-                 "{\"from\":%u,\"to\":%u,\"headroom_celsius\":%.1f,\"duty\":%u,\"threads\":%u}",
-                 before->stage, now->stage, (double)mc / 1000, now->duty_permille / 10,
-                 now->threads);
-        events_send(s->events, s->config.serve_buffer_bytes, "heat", json);
-    }
+    if (now->stage != before->stage) tell_stage(s, before->stage);
     if (now->refuses != before->refuses)
         log_event(s->log, now->refuses ? LOG_WARN : LOG_INFO,
                   now->refuses ? "new requests are refused: %s" : "new requests are taken again",

@@ -63,6 +63,9 @@ def T3_all_gone():
             check_eq(d.complete("x", max_tokens=2).status, 200)
             ebbd.pause(2)
             check_eq(moves(events), [(0, UNKNOWN_STAGE)], "it stays so")
+            told = [x["headroom_celsius"] for _, e, x in events if e == "heat"]
+            check_eq(told, [None], "what the event tells")
+            check_in("heat stage 0 -> 2: temperature unknown, ", d.log())
             d.set_zone(0, "cpu-thermal", 40, passive=TRIP)
             d.set_zone(1, "soc-thermal", 50, passive=TRIP)
             wait_stage(d, 0)
