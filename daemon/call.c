@@ -122,6 +122,7 @@ static void tell_fault(struct call *k, const struct api_fault *f, const char *he
     struct conn *c = k->c;
     k->c = NULL;
     if (!c) return;
+    conn_own(c, NULL, NULL); /* one that cannot even be told is cut off: on_gone() would end us */
     if (k->answer.has_begun)
         call_answer_fail(&k->answer, c, f);
     else

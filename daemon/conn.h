@@ -70,7 +70,7 @@ const char *conn_request_id(const struct conn *c);   /* "" before there is one *
 void conn_set_route(struct conn *c, unsigned route); /* a label for on_answered; 0 at first */
 unsigned conn_route(const struct conn *c);
 
-/* The answer will come later. `o` is static. */
+/* The answer will come later. `o` is static; NULL: nobody is told any more when the client goes. */
 void conn_own(struct conn *c, const struct conn_owner *o, void *ud);
 /* Any of the writing calls may find the client gone, and then calls the owner's `gone` before it
  * returns; conn_reply() and conn_stream_end() end the ownership first. */

@@ -460,7 +460,9 @@ def preloaded(name):
     with open(program("ebbd"), "rb") as f:
         if re.search(rb"__(asan|tsan|msan)_init", f.read()):
             raise Skip("a sanitizer has its own malloc() and read()")
-    return {"LD_PRELOAD": os.path.join(BUILD, "tests", "lib%s.so" % name)}
+    path = os.path.join(BUILD, "tests", "lib%s.so" % name)
+    check(os.path.exists(path), path + " is not built")
+    return {"LD_PRELOAD": path}
 
 
 def ebb(daemon, *args):

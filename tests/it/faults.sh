@@ -21,7 +21,7 @@ wanted="$*"
 # ROW PROGRAM TESTS: a program of tests/it (.py) or of BUILD/tests, and how the names of its tests
 # begin. A row may have several lines.
 rows="
-M1  test_faults_memory.py  M1_
+M1  test_faults_malloc.py  M1_
 M2  test_faults_memory.py  M2_
 M3  test_faults_memory.py  M3_
 M4  test_faults_memory.py  M4_
