@@ -192,9 +192,10 @@ int load_open(struct server *s, const char *cpu, enum server_fail *ret_fail, str
     if (r == 0) r = open_text(s, e);
     if (r == 0) {
         r = open_engine(s, cpu, e);
-        if (r == -ENOMEM) *ret_fail = SERVER_FAIL_MEMORY;
         if (r == -EINVAL || r == -ENOTSUP) *ret_fail = SERVER_FAIL_CONFIG;
     }
+    /* Whatever it was for: the pack is good, and another start may succeed. -EAGAIN: a thread. */
+    if (r == -ENOMEM || r == -EAGAIN) *ret_fail = SERVER_FAIL_MEMORY;
     if (r == 0) {
         *ret_fail = SERVER_FAIL_MEMORY;
         r = choose_position(s, &s->loading.position, e);

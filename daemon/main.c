@@ -197,9 +197,10 @@ int main(int argc, char **argv) {
     server_signals(&later);
     sigprocmask(SIG_BLOCK, &later, NULL);
     if (o.config_path) {
-        if (config_read(o.config_path, &c, &e) < 0) {
+        r = config_read(o.config_path, &c, &e);
+        if (r < 0) {
             tell_config(&o, &e);
-            return EXIT_CONFIG;
+            return r == -ENOMEM ? EXIT_UNAVAILABLE : EXIT_CONFIG;
         }
     } else {
         config_defaults(&c);

@@ -8,9 +8,10 @@ import time
 
 import ebbd
 import wire
-from fail_malloc import CALLS, LIVE, Malloc
+from fail_malloc import CALLS, FAILED, LIVE, UV_ABORTS, Malloc
 from harness import Failed, check, check_eq, main, steady, test, wait_until
 
+NO_MEMORY = 69
 MOST = 5000  # allocations of one operation: more is a fault of the test
 SETTINGS = {"kv": {"prefix_limit": "0B"}, "memory": {"hold": "0ms", "step": "0ms"}}
 
@@ -21,6 +22,67 @@ def failing(settings=None, pack=None):
         d.settings.setdefault(section, {}).update(keys)
     d.write_config()
     return d, Malloc(d)
+
+
+def healthy(d):
+    """200, 503 while it loads; None: no answer soon, or none at all."""
+    try:
+        return d.get("/health", timeout=0.3).status
+    except (OSError, Failed):
+        return None
+
+
+# --- the start ---
+
+def ends_or_serves(d, m, n, forever):
+    """Starts with the n-th allocation failing. True if none has failed."""
+    with open(d.log_path, "w"):
+        pass
+    m.arm(n, forever)
+    d.spawn()
+    what = "allocation %d%s" % (n, " and all later ones" if forever else "")
+    end = time.monotonic() + 30
+    while d.process.poll() is None and healthy(d) != 200:
+        if m[FAILED] and forever and "ready: " in d.log():
+            break  # it has come that far, and has no memory left to answer
+        check(time.monotonic() < end, what + ": it neither serves nor ends: " + d.log())
+        time.sleep(0.001)
+    n_failed = m.disarm()
+    if d.process.poll() is None:
+        wait_until(lambda: healthy(d) == 200, 10, what + ": it serves when there is memory again")
+        d.stop()
+    elif d.process.returncode == -signal.SIGABRT:
+        check(m[UV_ABORTS], what + ": abort(): " + d.log())
+        return n_failed == 0
+    else:
+        check_eq(d.process.returncode, NO_MEMORY, what + ": " + d.log())
+        check(any(x.startswith(("<3>", "ebbd: ")) for x in d.log().splitlines()),
+              what + ": it says why: " + d.log())
+    return n_failed == 0
+
+
+def start(forever):
+    d, m = failing()
+    n, n_uv = 1, 0
+    while not ends_or_serves(d, m, n, forever):
+        n_uv += m[UV_ABORTS]
+        n += 1
+        check(n < MOST, "it never starts without a failure")
+    print("    start, %s: %d injected, %d ended in order or served, %d in libuv's own abort()" % (
+        "from N on" if forever else "once", n - 1, n - 1 - n_uv, n_uv))
+    check(n > 100, "allocations were failed")
+
+
+@test
+@steady
+def M1_start_once():
+    start(False)
+
+
+@test
+@steady
+def M1_start_forever():
+    start(True)
 
 
 # --- requests ---
