@@ -84,6 +84,14 @@ def deep_pack(swsc=None):
         check=True))
 
 
+def wide_pack():
+    """Drawn weights of 20 MiB, of which the low planes are 9: bytes that show in RSS."""
+    maker = program("tiny_model")
+    return cached("wide.ebb", [maker], lambda path: subprocess.run(
+        [maker, path, "--layers", "6", "--embd", "512", "--ff", "2048", "--ctx", "8192"],
+        check=True))
+
+
 def slow_pack():
     """A model of a few million weights: a token takes long enough to do something meanwhile."""
     gguf = tiny_gguf("slow", "--layers", "6", "--embd", "256", "--ff", "1024")
