@@ -173,6 +173,8 @@ static int read_level(const char *root, const struct sense_cgroup_place *at, siz
     int r2 = r < 0 && r != -ENOENT ? r : read_limit(root, at, n_path, "memory.max", &max, e);
     if (r2 < 0 && r2 != -ENOENT) return r2;
     if (r == -ENOENT && r2 == -ENOENT) return 0;
+    /* The kernel makes both or none, so one that is missing is not one without a limit. */
+    if (r < 0 || r2 < 0) return -ENOENT;
     uint64_t limit = MIN(high, max);
     *ret_left = UINT64_MAX;
     if (limit == UINT64_MAX) return 1;

@@ -195,8 +195,8 @@ FILES = (
     ("proc/pressure/memory", "full", "stall", True),
     ("proc/vmstat", "pgmajfault", "refaults", True),
     ("sys/fs/cgroup/ebb/memory.current", "", "cgroup", True),
-    ("sys/fs/cgroup/ebb/memory.max", "", "cgroup", False),
-    ("sys/fs/cgroup/ebb/memory.high", "", "cgroup", False),
+    ("sys/fs/cgroup/ebb/memory.max", "", "cgroup", True),
+    ("sys/fs/cgroup/ebb/memory.high", "", "cgroup", True),
     ("sys/fs/cgroup/ebb/memory.stat", "inactive_file", "cgroup", True),
     ("sys/fs/cgroup/ebb/memory.events", "oom_kill", "cgroup", False),
 )
