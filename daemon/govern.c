@@ -162,10 +162,11 @@ static void write_trace(struct server *s, const struct gov_settings *set,
         if (n == 0) errno = EMSGSIZE; /* without its ladder a trace says nothing */
         if (n == 0 || write(t->fd, text, n) != (ssize_t)n) goto failed;
     }
-    if (!t->has_head || memcmp(&t->set, set, sizeof(*set)) != 0) {
-        n = gov_trace_put_settings(set, text, sizeof(text));
+    /* Compared as text: between the fields of the struct lies what the stack has left there. */
+    n = gov_trace_put_settings(set, text, sizeof(t->settings));
+    if (!t->has_head || strcmp(t->settings, text) != 0) {
         if (write(t->fd, text, n) != (ssize_t)n) goto failed;
-        t->set = *set;
+        memcpy(t->settings, text, n + 1);
     }
     t->has_head = true;
     n = gov_trace_put_call(now_us, in, &s->swap.out, text, sizeof(text));

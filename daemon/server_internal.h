@@ -119,7 +119,7 @@ struct server_stall_total {
 struct server_trace {
     int fd; /* -1: none */
     bool has_head;
-    struct gov_settings set; /* as last written */
+    char settings[512]; /* their line as last written */
 };
 
 struct server_swap {
