@@ -118,13 +118,16 @@ stage_golden() {
 stage_it() {
     need base || return
     run_tests it build-gcc --suite it --num-processes 1
+    # These wait more than they compute.
+    run_tests faults build-gcc --suite it-faults --num-processes 3
 }
 stage_asan() {
     compile build-asan --native-file tests/gcc.ini -Db_sanitize=address,undefined \
         -Dbuildtype=debugoptimized || return
     run_tests asan-unit build-asan --suite unit --suite part --no-suite long -t 5
     run_tests asan-it build-asan --suite it-quick --suite it-pack --suite it-client \
-        --suite it-faults --num-processes 1 -t 5
+        --num-processes 1 -t 5
+    run_tests asan-faults build-asan --suite it-asan --num-processes 3 -t 5
 }
 stage_tsan() {
     compile build-tsan --native-file tests/gcc.ini -Db_sanitize=thread \
