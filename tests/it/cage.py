@@ -29,6 +29,8 @@ def _write(path, text):
 
 
 class Cage:
+    what = None  # how this machine does it, once one was made
+
     def __init__(self):
         if os.geteuid() != 0:
             raise Skip("making cgroups needs root")
@@ -36,10 +38,10 @@ class Cage:
         self.v2 = "%s/ebb-it-%d" % (top, os.getpid())
         self.v1 = None
         if "memory" in _read(top + "/cgroup.controllers").split():
-            self.what = "cgroup v2 memory.high"
+            Cage.what = "cgroup v2 memory.high"
             _write(top + "/cgroup.subtree_control", "+memory")
         elif os.path.exists(V1 + "/memory.limit_in_bytes"):
-            self.what = "cgroup v1 limit, v2 pressure"
+            Cage.what = "cgroup v1 limit, v2 pressure"
             self.v1 = "%s/ebb-it-%d" % (V1, os.getpid())
         else:
             raise Skip("no cgroup hierarchy accounts memory")
@@ -90,6 +92,10 @@ class Cage:
 
     def pressure(self):
         return _read(self.v2 + "/memory.pressure")
+
+    def stalled_us(self):
+        """In all, for which some task waited."""
+        return int(self.pressure().split("total=")[1].split()[0])
 
     def n_oom_kills(self):
         text = _read(self.v1 + "/memory.oom_control" if self.v1 else self.v2 + "/memory.events")

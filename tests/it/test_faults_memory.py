@@ -398,25 +398,21 @@ def M6_below_the_floor():
 
 # --- M4: the real thing ---
 
+# Pages that must reach the disk before they can go, which is what makes others wait.
 HOG = r"""
-import os, sys, time
+import sys
 path, n = sys.argv[1], int(sys.argv[2])
-with open(path, "wb") as f:
-    for _ in range(n >> 20):
-        f.write(b"x" * (1 << 20))
-    f.flush()
-    os.fsync(f.fileno())
 while True:
-    with open(path, "rb") as f:
-        while f.read(1 << 20):
-            pass
+    with open(path, "wb") as f:
+        for _ in range(n >> 20):
+            f.write(b"x" * (1 << 20))
 """
 
 
 @test
 @steady
 def M4_real_pressure():
-    """A memory cgroup of its own with the daemon and a program that reads more than it has place for:
+    """A memory cgroup of its own with the daemon and a program that writes more than it has place for:
     the kernel's pressure brings precision down, the bytes go back, and nobody is killed."""
     with cage.Cage() as c:
         d = ebbd.Daemon(ebbd.wide_pack(), SETTINGS, start=False)
