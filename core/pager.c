@@ -9,9 +9,9 @@
  *
  * pager_next() takes the first of these that there is: free or cancel what nobody wants; add what
  * the position holds and has arrived; drop what it does not hold; publish what has changed; give up
- * what does not fit any more; read. Going down moves the position at once, going up when all that the step needs has arrived. Step
- * position - 1 is the first to be undone, so reads start from there and the position moves there
- * only. */
+ * what does not fit any more; read. Going down moves the position at once, going up when all that
+ * the step needs has arrived. Step position - 1 is the first to be undone, so reads start from
+ * there and the position moves there only. */
 #include "core/pager.h"
 
 #include <errno.h>
