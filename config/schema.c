@@ -129,8 +129,8 @@ static const struct schema_key keys[] = {
      "Folder that holds proc/ and sys/; another one than / serves tests and demonstrations"},
     {"sense.interval", SCHEMA_TIME, true, false, AT(sense_interval_us), 10 * MS, MIN1, "100ms",
      "Time between two readings"},
-    {"sense.stale", SCHEMA_TIME, true, false, AT(sense_stale_us), 0, 10 * MIN1, "5s",
-     "How long the last good reading is believed when a source fails"},
+    {"sense.stale", SCHEMA_TIME, true, false, AT(sense_stale_us), 2 * SEC, 10 * MIN1, "5s",
+     "How long the last good reading is believed when a source fails; two intervals at least"},
 
     {"log.level", SCHEMA_LOG_LEVEL, true, false, AT(log_level), LOG_ERROR, LOG_DEBUG, "info",
      "Least important messages that are written"},

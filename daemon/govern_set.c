@@ -12,7 +12,9 @@ void govern_set_make(const struct config *c, uint32_t max_threads, struct gov_se
         .hold_us = c->memory_hold_us,
         .hold_max_us = c->memory_hold_max_us,
         .step_us = c->memory_step_us,
-        .stale_us = c->sense_stale_us,
+        /* Between two readings nothing is unknown. The zones' come once a second, and the schema
+         * allows no less than two of those. */
+        .stale_us = MAX(c->sense_stale_us, 2 * c->sense_interval_us),
         .changes_per_hour = c->memory_changes,
         .stall_permille = c->memory_stall_percent * 10,
         .is_heat_on = c->heat_is_enabled,

@@ -332,6 +332,19 @@ def M3_unknown_is_not_plenty():
         d.wait_position(0)
 
 
+@test
+@steady
+def M3_between_readings():
+    """Readings further apart than sense.stale: between two of them memory is not unknown, and what was
+    shed comes back."""
+    with started({"sense": {"interval": "3s", "stale": "2s"}}) as d:
+        full = d.status()["resident_bytes"]
+        d.set_available(RESERVE - d.low_bytes() // 2)
+        wait_until(lambda: d.status()["resident_bytes"] < full, 20, "it sheds")
+        d.set_available(ebbd.PLENTY)
+        d.wait_position(0, 20)
+
+
 # --- M6: the budget falls ---
 
 def held_bytes(s):
