@@ -57,7 +57,9 @@ static void take_readings(struct gov_state *st, const struct gov_input *in, uint
         st->available_bytes[0] = in->mem_available_bytes;
         gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
     }
-    if (in->has_cgroup) gov_take_source(&st->cgroup, own, in->cgroup_left_bytes, now_us);
+    if (in->has_cgroup)
+        gov_take_source(&st->cgroup, gov_sub(own, in->cgroup_over_bytes), in->cgroup_left_bytes,
+                        now_us);
     if (in->has_stall) {
         gov_take_rate(&st->some, in->stall_some_us, 1000, now_us);
         gov_take_rate(&st->full, in->stall_full_us, 1000, now_us);

@@ -61,6 +61,7 @@ struct gov_input {
     bool has_mem, has_cgroup, has_stall, has_refaults, has_heat;
     uint64_t mem_available_bytes;
     uint64_t cgroup_left_bytes;    /* UINT64_MAX = no limit */
+    uint64_t cgroup_over_bytes;    /* beyond its limit: nothing is left then */
     uint64_t stall_some_us;        /* total */
     uint64_t stall_full_us;        /* total */
     uint64_t refaults;             /* total, pages */

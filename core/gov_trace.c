@@ -90,8 +90,8 @@ static void settings_from(const int64_t *v, struct gov_settings *s) {
     };
 }
 
-enum { N_INPUT = 18 };
-static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqu";
+enum { N_INPUT = 19 };
+static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqqu";
 
 static void input_to(const struct gov_input *in, int64_t *v) {
     const uint64_t all[N_INPUT] = {
@@ -103,7 +103,8 @@ static void input_to(const struct gov_input *in, int64_t *v) {
         in->n_alarms,          (uint64_t)(int64_t)in->headroom_mc,
         in->is_cooling,        in->operator_limit_bytes,
         in->weight_bytes,      in->other_bytes,
-        in->wanted_bytes,      in->position,
+        in->wanted_bytes,      in->cgroup_over_bytes,
+        in->position,
     };
     for (size_t i = 0; i < N_INPUT; i++) v[i] = (int64_t)all[i];
 }
@@ -127,7 +128,8 @@ static void input_from(const int64_t *v, struct gov_input *in) {
         .weight_bytes = (uint64_t)v[14],
         .other_bytes = (uint64_t)v[15],
         .wanted_bytes = (uint64_t)v[16],
-        .position = (uint32_t)v[17],
+        .cgroup_over_bytes = (uint64_t)v[17],
+        .position = (uint32_t)v[18],
     };
 }
 

@@ -92,6 +92,7 @@ static void read_cgroup(struct sense *s, struct sense_reading *r) {
     if (sense_cgroup_read(s->root, &s->place, &c, &r->cgroup_err) < 0) return;
     r->has_cgroup = true;
     r->cgroup_left_bytes = c.left_bytes;
+    r->cgroup_over_bytes = c.over_bytes;
     if (!c.has_events) return;
     uint64_t ooms;
     if (__builtin_add_overflow(c.events.oom, c.events.oom_kill, &ooms)) ooms = UINT64_MAX;

@@ -36,6 +36,7 @@ struct sense_reading {
 
     bool has_cgroup;
     uint64_t cgroup_left_bytes; /* before the nearest memory.high or .max; UINT64_MAX = no limit */
+    uint64_t cgroup_over_bytes; /* beyond one of them: memory.high lets that be, and slows us */
     bool has_cgroup_events;     /* never without has_cgroup; the root cgroup has none */
     uint64_t cgroup_high_events;
     uint64_t cgroup_oom_events; /* kills by the kernel in our cgroup, and allocations it failed */

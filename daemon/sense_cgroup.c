@@ -165,9 +165,9 @@ static int read_used(const char *root, const struct sense_cgroup_place *at, size
     return 0;
 }
 
-/* One level: 1 with what is left there, 0 if memory is not accounted at it. */
+/* One level: 1 with what is left there, and what is over, 0 if memory is not accounted at it. */
 static int read_level(const char *root, const struct sense_cgroup_place *at, size_t n_path,
-                      uint64_t *ret_left, struct err *e) {
+                      uint64_t *ret_left, uint64_t *ret_over, struct err *e) {
     uint64_t high = UINT64_MAX, max = UINT64_MAX, used;
     int r = read_limit(root, at, n_path, "memory.high", &high, e);
     int r2 = r < 0 && r != -ENOENT ? r : read_limit(root, at, n_path, "memory.max", &max, e);
@@ -177,10 +177,12 @@ static int read_level(const char *root, const struct sense_cgroup_place *at, siz
     if (r < 0 || r2 < 0) return -ENOENT;
     uint64_t limit = MIN(high, max);
     *ret_left = UINT64_MAX;
+    *ret_over = 0;
     if (limit == UINT64_MAX) return 1;
     r = read_used(root, at, n_path, &used, e);
     if (r < 0) return r;
     *ret_left = limit > used ? limit - used : 0;
+    *ret_over = used > limit ? used - limit : 0;
     return 1;
 }
 
@@ -227,12 +229,13 @@ int sense_cgroup_read(const char *root, const struct sense_cgroup_place *at,
         return err_set(e, -ESTALE, "our cgroup %s is not there (has the process been moved?)",
                        at->path);
     for (;;) {
-        uint64_t left;
-        r = read_level(root, at, n_path, &left, e);
+        uint64_t left, over;
+        r = read_level(root, at, n_path, &left, &over, e);
         if (r < 0) return r;
         if (r > 0) {
             is_seen = true;
             c.left_bytes = MIN(c.left_bytes, left);
+            c.over_bytes = MAX(c.over_bytes, over);
             if (!c.has_events && (r = read_events(root, at, n_path, &c, e)) < 0) return r;
         }
         if (n_path == 0) break;

@@ -34,6 +34,7 @@ struct sense_cgroup_stat {
 
 struct sense_cgroup {
     uint64_t left_bytes; /* least over all limits; UINT64_MAX = there is none */
+    uint64_t over_bytes; /* most over one of them; then nothing is left */
     bool has_events;     /* of the nearest cgroup that has them: not the root */
     struct sense_cgroup_events events;
 };

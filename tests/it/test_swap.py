@@ -167,6 +167,18 @@ def memory_readings():
 
 
 @test
+def cgroup_limit_lowered():
+    """Below what is held: as much as is over it goes, without any other sign."""
+    with ebbd.Daemon(ebbd.tiny_pack()) as d:
+        d.set_cgroup(current=30 * MIB, high=64 * MIB)
+        wait_until(lambda: d.status()["memory"]["cgroup_left_bytes"] == 34 * MIB, 10, "it is read")
+        check_eq(d.status()["position"], 0)
+        d.set_cgroup(current=30 * MIB, high=30 * MIB - d.low_bytes() // 2)
+        wait_until(lambda: d.status()["position"] > 0, 10, "planes go")
+        check_in(": cgroup, returned", d.log())
+
+
+@test
 def broken_readings():
     """Nonsense in the file is not plenty, and does not hurt."""
     with ebbd.Daemon(ebbd.tiny_pack()) as d:

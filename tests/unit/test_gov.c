@@ -286,6 +286,23 @@ static void the_cgroup_bounds_too(void) {
     ladder_destroy(r.l);
 }
 
+/* memory.high may be lowered below what is held: as much as is over it goes. */
+static void beyond_the_cgroups_limit_as_much_goes(void) {
+    struct rig r = make_rig(0);
+    settle(&r, 5000);
+    r.in.has_cgroup = true;
+    r.in.cgroup_over_bytes = 100;
+    CHECK_EQU(step(&r, 5000).position, 1); /* the first reading of a source counts at once */
+    r.in.cgroup_over_bytes = 0;
+    CHECK_EQU(twice(&r, 5000).position, 1);
+    r.in.cgroup_over_bytes = 250;
+    CHECK_EQU(step(&r, 5000).position, 1);
+    struct gov_output out = step(&r, 5000);
+    CHECK_EQU(out.position, 3);
+    CHECK_EQ(out.reason, GOV_CGROUP);
+    ladder_destroy(r.l);
+}
+
 /* KV that waits for room takes weights' place, and hides no lack of memory, however large it is. */
 static void wanted_bytes_are_needed_and_not_held(void) {
     struct rig r = make_rig(0);
@@ -834,6 +851,7 @@ static const struct t_case cases[] = {
     {"a_step_proposed_stays_proposed", a_step_proposed_stays_proposed},
     {"the_operator_acts_at_once", the_operator_acts_at_once},
     {"the_cgroup_bounds_too", the_cgroup_bounds_too},
+    {"beyond_the_cgroups_limit_as_much_goes", beyond_the_cgroups_limit_as_much_goes},
     {"wanted_bytes_are_needed_and_not_held", wanted_bytes_are_needed_and_not_held},
     {"pressure_sheds_a_share_and_again", pressure_sheds_a_share_and_again},
     {"pressure_of_all_sheds_half", pressure_of_all_sheds_half},

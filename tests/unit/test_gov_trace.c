@@ -39,6 +39,7 @@ static struct gov_input random_input(uint64_t *rng) {
         .weight_bytes = odd(rng),
         .other_bytes = odd(rng),
         .wanted_bytes = odd(rng),
+        .cgroup_over_bytes = odd(rng),
         .position = (uint32_t)odd(rng),
     };
 }
@@ -154,6 +155,7 @@ static void calls_come_back(void) {
         CHECK_EQU(got.weight_bytes, in.weight_bytes);
         CHECK_EQU(got.other_bytes, in.other_bytes);
         CHECK_EQU(got.wanted_bytes, in.wanted_bytes);
+        CHECK_EQU(got.cgroup_over_bytes, in.cgroup_over_bytes);
         CHECK_EQU(got.position, in.position);
     }
 }
@@ -291,19 +293,19 @@ static void odd_lines_are_refused(void) {
         "S,1,1,1,1,1,1,1,1,1,1,1,2147483648,1,1,1",
         "C",
         "C,1",
-        "C,-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,?",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady,",
-        "C,1,0,0,0,0,0,0,-0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-1,0,0,steady",
+        "C,-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,?",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady,",
+        "C,1,0,0,0,0,0,0,0,-0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-1,0,0,steady",
     };
     char back[GOV_TRACE_MAX];
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         if (again(lines[i], back, sizeof(back)) > 0)
             t_fail(__FILE__, __LINE__, "'%s' is accepted", lines[i]);
-    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) > 0);
+    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) > 0);
     CHECK(again("S,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", back, sizeof(back)) > 0);
     CHECK(again("L,1,10", back, sizeof(back)) > 0);
 }

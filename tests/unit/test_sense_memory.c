@@ -347,6 +347,25 @@ static uint64_t left_of(const char *root, int expected) {
     return c.left_bytes;
 }
 
+static void what_is_over_a_limit_is_told(void) {
+    const char *root = root_make();
+    struct sense_cgroup_place at = {0};
+    struct sense_cgroup c;
+    struct err e = {0};
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/a/b\n");
+    root_put_cgroup("/a/b", "5000", "2000", "max", 100, 200);
+    root_put_cgroup("/a", "9000", "max", "8900", 0, 0);
+    REQUIRE_OK(sense_cgroup_find(root, &at, &e), &e);
+    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
+    CHECK_EQU(c.left_bytes, 0);
+    CHECK_EQU(c.over_bytes, 2700); /* 5000 - 300 of cache - 2000 */
+    root_put_cgroup("/a/b", "2300", "2000", "max", 100, 200);
+    root_put_cgroup("/a", "8000", "max", "8900", 0, 0);
+    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
+    CHECK_EQU(c.over_bytes, 0);
+}
+
 static void the_nearest_limit_counts(void) {
     const char *root = root_make();
     CHECK_EQU(left_of(root, -ENODATA), 77); /* no hierarchy */
@@ -462,6 +481,7 @@ static const struct t_case cases[] = {
     {"own_faults_are_read", own_faults_are_read},
     {"cgroup_paths_are_checked", cgroup_paths_are_checked},
     {"cgroup_files_are_parsed", cgroup_files_are_parsed},
+    {"what_is_over_a_limit_is_told", what_is_over_a_limit_is_told},
     {"the_nearest_limit_counts", the_nearest_limit_counts},
     {"bad_cgroup_files_are_unknown", bad_cgroup_files_are_unknown},
     {"accounting_may_be_off", accounting_may_be_off},
