@@ -28,6 +28,7 @@ M4  test_faults_memory.py  M4_
 M6  test_faults_memory.py  M6_
 T1  test_faults_heat.py    T1_
 T2  test_faults_heat.py    T2_
+T2  sim/test_sim_flap      heat
 T3  test_faults_zones.py   T3_
 T4  test_faults_zones.py   T4_
 T5  test_faults_zones.py   T5_
