@@ -117,7 +117,9 @@ stage_golden() {
 }
 stage_it() {
     need base || return
-    run_tests it build-gcc --suite it --num-processes 1
+    run_tests it build-gcc --suite it --num-processes 2
+    # Watchdogs of two seconds.
+    run_tests systemd build-gcc --suite it-alone --num-processes 1
     # These wait more than they compute.
     run_tests faults build-gcc --suite it-faults --num-processes 3
 }
@@ -126,7 +128,7 @@ stage_asan() {
         -Dbuildtype=debugoptimized || return
     run_tests asan-unit build-asan --suite unit --suite part --no-suite long -t 5
     run_tests asan-it build-asan --suite it-quick --suite it-pack --suite it-client \
-        --num-processes 1 -t 5
+        --num-processes 2 -t 5
     run_tests asan-faults build-asan --suite it-asan --num-processes 3 -t 5
 }
 stage_tsan() {
@@ -138,7 +140,7 @@ stage_tsan() {
     local runner=()
     if setarch "$(uname -m)" -R true 2> /dev/null; then runner=(setarch "$(uname -m)" -R); fi
     run_tests tsan-unit build-tsan --suite threads -t 5
-    run_tests tsan-it build-tsan --suite it-quick --num-processes 1 -t 5
+    run_tests tsan-it build-tsan --suite it-quick --num-processes 2 -t 5
 }
 stage_fuzz() {
     need base || return
