@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -198,7 +199,8 @@ static void tell_stage(struct server *s, uint32_t from) {
     char text[48] = "temperature unknown", celsius[24] = "null", json[160];
     int32_t mc;
     if (govern_headroom(s, &mc)) {
-        snprintf(text, sizeof(text), "%.1f C below the trip point", (double)mc / 1000);
+        snprintf(text, sizeof(text), "%.1f C %s the trip point", (double)abs(mc) / 1000,
+                 mc < 0 ? "above" : "below");
         snprintf(celsius, sizeof(celsius), "%.1f", (double)mc / 1000);
     }
     log_event(s->log, LOG_INFO,

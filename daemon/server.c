@@ -419,6 +419,8 @@ static void on_pressure_gone(void *ud, const struct err *why) {
     struct server *s = ud;
     log_event(s->log, LOG_WARN, "MEMORY_PRESSURE_WATCH: %s; pressure is read, not told", why->msg);
     sense_set_owns_pressure(s->swap.sense, false);
+    watch_close(s->swap.watch); /* so that the status does not name it as the source */
+    s->swap.watch = NULL;
 }
 
 static void start_watch(struct server *s, const struct server_opts *o) {

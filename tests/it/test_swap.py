@@ -167,6 +167,24 @@ def memory_readings():
 
 
 @test
+def a_watch_that_ends():
+    """The status names what is still read, and not what has gone."""
+    with ebbd.Daemon(ebbd.tiny_pack(), start=False) as d:
+        path = os.path.join(d.dir, "pressure.sock")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(1)
+        d.env = {"MEMORY_PRESSURE_WATCH": path}
+        d.start()
+        peer, _ = listener.accept()
+        check_eq(d.status()["memory"]["source"], "watch")
+        peer.close()
+        listener.close()
+        wait_until(lambda: d.status()["memory"]["source"] == "system", 10, "the system's is named")
+        check_in("pressure is read, not told", d.log())
+
+
+@test
 def cgroup_limit_lowered():
     """Below what is held: as much as is over it goes, without any other sign."""
     with ebbd.Daemon(ebbd.tiny_pack()) as d:
