@@ -16,6 +16,7 @@ typedef void gemm_step_fn(const struct kern_planes *w, const struct kern_acts *x
 struct gemm_step {
     uint32_t n_tok; /* tokens it takes at once */
     gemm_step_fn *fn;
+    gemm_step_fn *pair; /* row tiles rt and rt + 1; NULL: there is none */
 };
 
 /* Half of the second-level cache of a Cortex-A76 (512 KiB on the boards of interest), less room
@@ -33,7 +34,9 @@ KERN_INLINE void gemm_walk(const struct gemm_step *steps, const struct kern_plan
         const struct gemm_step *s = steps;
         for (uint32_t t = 0; t < n_tok; t += s->n_tok) {
             while (s->n_tok > n_tok - t) s++;
-            for (uint32_t rt = rt0; rt < end; rt++) s->fn(w, x, t, y, ldy, rt);
+            uint32_t rt = rt0;
+            for (; s->pair && end - rt >= 2; rt += 2) s->pair(w, x, t, y, ldy, rt);
+            for (; rt < end; rt++) s->fn(w, x, t, y, ldy, rt);
         }
         rt0 = end;
     }

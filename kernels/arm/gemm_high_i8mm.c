@@ -22,6 +22,6 @@ static void step4(const struct kern_planes *w, const struct kern_acts *x, uint32
 
 void kern_gemm_high_i8mm(const struct kern_planes *w, const struct kern_acts *x, uint32_t n_tok,
                          float *y, size_t ldy, uint32_t rt0, uint32_t rt1) {
-    static const struct gemm_step steps[] = {{4, step4}, {2, step2}, {1, step1}};
+    static const struct gemm_step steps[] = {{4, step4, NULL}, {2, step2, NULL}, {1, step1, NULL}};
     gemm_walk(steps, w, x, n_tok, y, ldy, rt0, rt1, PLANE_TILE_BYTES + PLANE_SCALE_BYTES);
 }

@@ -38,6 +38,19 @@ KERN_INLINE void ask_scales(const uint8_t *group, unsigned ahead) {
     ask_line(group, ahead * PLANE_SCALE_BYTES);
 }
 
+/* While a pair of row tiles is read in two places, what comes next is asked for in the order of
+ * memory, a row tile ahead: so the hardware sees one stream and goes before it. Asked for in two
+ * streams, four tokens take 1.2 times as long (Zen 4). g: the group; n: of a row tile. */
+KERN_INLINE void ask_pair_codes(const uint8_t *codes, uint32_t n, uint32_t g) {
+    ask_codes(codes, n + 2 * g);
+    ask_codes(codes, n + 2 * g + 1);
+}
+
+KERN_INLINE void ask_pair_scales(const uint8_t *groups, uint32_t n, uint32_t g) {
+    ask_scales(groups, n + 2 * g);
+    ask_scales(groups, n + 2 * g + 1);
+}
+
 /* Four activations, one quad's worth, for all 8 rows. */
 KERN_INLINE __m256i act_quad(const int8_t *q) {
     int32_t v;
