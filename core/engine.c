@@ -10,6 +10,7 @@
 #include "core/mem.h"
 #include "core/pack.h"
 #include "core/pool.h"
+#include "core/spans.h"
 
 enum { SCRATCH_ALIGN = 64 };
 
@@ -83,6 +84,7 @@ static void carve_all(struct engine *en, struct carve *c) {
     carve_acts(en, c, h->n_ff, &en->acts_ff);
     carve_mul(en, c);
     en->head_rows = carve(c, r, 1, sizeof(*en->head_rows));
+    en->spans = carve(c, pool_threads(en->pool), 1, sizeof(*en->spans));
 }
 
 int engine_create(struct mem *m, struct pool *pool, const struct kern_ops *ops,

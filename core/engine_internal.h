@@ -50,6 +50,7 @@ struct engine {
     float *mid;                  /* of the forms of one engine_mul: C x and B x */
     struct engine_acts mid_acts; /* B x, quantised */
     uint32_t *head_rows;         /* [R] rows that want logits */
+    struct span *spans;          /* [threads] of one engine_mul's blocks */
 
     /* The step in force, written by the caller of pool_run() only. */
     const struct plan *plan;
@@ -62,7 +63,7 @@ struct engine {
                                    orders everything else */
 };
 
-/* What a chunk of a product does with the rows it has just written. */
+/* What a block of a product does with the rows it has just written. */
 enum engine_then {
     ENGINE_THEN_NOTHING,
     ENGINE_THEN_ADD,  /* add them to x */
@@ -94,7 +95,7 @@ struct engine_mul {
     uint32_t n_mats;
     struct engine_mat mats[ENGINE_MUL_MATS];
     uint32_t n_tiles;     /* row tiles that are handed out: of all mats, or of the gate */
-    uint32_t chunk_tiles; /* set by engine_mul_run() */
+    uint32_t block_tiles; /* set by engine_mul_run() */
 };
 
 /* All matrices in one pool run; before it, if some are in a form that needs it, all their C x and
