@@ -27,7 +27,8 @@ static uint32_t stage_of(int32_t headroom_mc, const struct gov_settings *set) {
 }
 
 static void take_heat(struct gov_state *st, const struct gov_input *in, uint64_t now_us) {
-    st->headroom_mc[1] = st->has_heat ? st->headroom_mc[0] : in->headroom_mc;
+    /* The first one has nothing beside it: alone it must not shed. */
+    st->headroom_mc[1] = st->has_heat ? st->headroom_mc[0] : INT32_MAX;
     st->headroom_mc[0] = in->headroom_mc;
     st->heat_us = now_us;
     st->has_heat = true;

@@ -569,6 +569,20 @@ static void one_hot_reading_does_nothing(void) {
     ladder_destroy(r.l);
 }
 
+/* Zones that appear in the middle of the day: the first reading has none before it. */
+static void a_first_hot_reading_waits_for_another(void) {
+    struct rig r = make_rig(0);
+    settle(&r, 5000);
+    CHECK_EQU(warm(&r, -20000).stage, 0);
+    CHECK_EQU(warm(&r, 40000).stage, 0);
+    ladder_destroy(r.l);
+    r = make_rig(0);
+    settle(&r, 5000);
+    CHECK_EQU(warm(&r, -20000).stage, 0);
+    CHECK_EQU(warm(&r, -20000).stage, 7);
+    ladder_destroy(r.l);
+}
+
 static void a_restless_zone_does_not_make_it_flap(void) {
     for (int32_t swing_mc = 1000; swing_mc <= 3000; swing_mc += 2000) {
         for (unsigned period_s = 1; period_s <= 60; period_s++) {
@@ -863,6 +877,7 @@ static const struct t_case cases[] = {
     {"the_hour_has_an_end", the_hour_has_an_end},
     {"heat_goes_through_the_stages", heat_goes_through_the_stages},
     {"one_hot_reading_does_nothing", one_hot_reading_does_nothing},
+    {"a_first_hot_reading_waits_for_another", a_first_hot_reading_waits_for_another},
     {"a_restless_zone_does_not_make_it_flap", a_restless_zone_does_not_make_it_flap},
     {"a_stage_and_a_position_are_two_changes", a_stage_and_a_position_are_two_changes},
     {"lost_zones_are_not_cool", lost_zones_are_not_cool},
