@@ -249,27 +249,27 @@ struct job {
     _Atomic uint32_t too_big_row;  /* row + 1 of a weight beyond the format; relaxed */
 };
 
-static void *carve(uint8_t **at, size_t bytes) {
-    void *p = *at;
-    *at += (bytes + 63) / 64 * 64;
+static void *carve(uint8_t *base, size_t *used, size_t bytes) {
+    void *p = base ? base + *used : NULL;
+    *used += (bytes + 63) / 64 * 64;
     return p;
 }
 
-/* Lays the block out from `base` on; returns its size. */
+/* Lays the block out from `base` on, or nowhere with NULL; returns its size. */
 static size_t block_bind(const struct job *j, uint8_t *base, struct block *ret) {
     size_t groups = j->n_in / PLANE_GROUP, n = BLOCK_ROWS;
-    uint8_t *at = base;
-    ret->fits = carve(&at, groups * sizeof(*ret->fits));
-    ret->d = carve(&at, n * sizeof(*ret->d));
-    ret->m = carve(&at, n * sizeof(*ret->m));
-    ret->d16 = carve(&at, n * sizeof(*ret->d16));
-    ret->m16 = carve(&at, n * sizeof(*ret->m16));
-    ret->sc = carve(&at, n * groups);
-    ret->mn = carve(&at, n * groups);
-    ret->high = carve(&at, n * j->n_in);
-    ret->low = carve(&at, n * j->n_in);
-    ret->scratch = carve(&at, j->feedback ? feedback_scratch_bytes(j->feedback) : 0);
-    return (size_t)(at - base);
+    size_t used = 0;
+    ret->fits = carve(base, &used, groups * sizeof(*ret->fits));
+    ret->d = carve(base, &used, n * sizeof(*ret->d));
+    ret->m = carve(base, &used, n * sizeof(*ret->m));
+    ret->d16 = carve(base, &used, n * sizeof(*ret->d16));
+    ret->m16 = carve(base, &used, n * sizeof(*ret->m16));
+    ret->sc = carve(base, &used, n * groups);
+    ret->mn = carve(base, &used, n * groups);
+    ret->high = carve(base, &used, n * j->n_in);
+    ret->low = carve(base, &used, n * j->n_in);
+    ret->scratch = carve(base, &used, j->feedback ? feedback_scratch_bytes(j->feedback) : 0);
+    return used;
 }
 
 /* D, M and the group scales of row i of the block; false if a weight is beyond the format. */
