@@ -153,6 +153,15 @@ void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
 
 /* ---- the decision, kept and put into force ---- */
 
+/* A line is written whole or the trace ends: a regular file cuts one short only when it is full. */
+static bool put_line(int fd, const char *text, size_t n) {
+    ssize_t r = n > 0 ? write(fd, text, n) : -1;
+    if (r == (ssize_t)n) return true;
+    if (r >= 0) errno = ENOSPC;
+    if (n == 0) errno = EMSGSIZE; /* without its ladder a trace says nothing */
+    return false;
+}
+
 static void write_trace(struct server *s, const struct gov_settings *set,
                         const struct gov_input *in, uint64_t now_us) {
     struct server_trace *t = &s->trace;
@@ -161,18 +170,17 @@ static void write_trace(struct server *s, const struct gov_settings *set,
     if (t->fd < 0) return;
     if (!t->has_head) {
         n = gov_trace_put_ladder(s->model.ladder, text, sizeof(text));
-        if (n == 0) errno = EMSGSIZE; /* without its ladder a trace says nothing */
-        if (n == 0 || write(t->fd, text, n) != (ssize_t)n) goto failed;
+        if (!put_line(t->fd, text, n)) goto failed;
     }
     /* Compared as text: between the fields of the struct lies what the stack has left there. */
     n = gov_trace_put_settings(set, text, sizeof(t->settings));
     if (!t->has_head || strcmp(t->settings, text) != 0) {
-        if (write(t->fd, text, n) != (ssize_t)n) goto failed;
+        if (!put_line(t->fd, text, n)) goto failed;
         memcpy(t->settings, text, n + 1);
     }
     t->has_head = true;
     n = gov_trace_put_call(now_us, in, &s->swap.out, text, sizeof(text));
-    if (write(t->fd, text, n) == (ssize_t)n) return;
+    if (put_line(t->fd, text, n)) return;
 failed:
     log_event(s->log, LOG_ERROR, "%s: %s; the trace ends here", s->config.log_trace,
               strerror(errno));
