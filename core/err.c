@@ -33,8 +33,8 @@ int err_sys(struct err *e, int code, const char *fmt, ...) {
     return code;
 }
 
-int err_prefix(struct err *e, const char *fmt, ...) {
-    if (!e) return 0;
+void err_prefix(struct err *e, const char *fmt, ...) {
+    if (!e) return;
     char head[sizeof(e->msg)];
     va_list ap;
     va_start(ap, fmt);
@@ -49,5 +49,4 @@ int err_prefix(struct err *e, const char *fmt, ...) {
     memmove(e->msg + n, e->msg, keep);
     memcpy(e->msg, head, n);
     e->msg[n + keep] = '\0';
-    return e->code;
 }

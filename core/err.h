@@ -19,8 +19,8 @@ struct err {
 /* Sets code and message, and returns `code` so that `return err_set(...)` reads well. */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Puts "text: " in front of the message. Keeps the code, which is returned (0 if e is NULL). */
-int err_prefix(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Puts "text: " in front of the message and keeps the code. */
+void err_prefix(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* As err_set, with ": " and the system's text for `code` appended. */
 int err_sys(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);

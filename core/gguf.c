@@ -546,7 +546,7 @@ int gguf_open(const char *path, struct gguf **ret, struct err *e) {
     g = NULL;
 out:
     gguf_close(g);
-    if (r < 0) ignore_result(err_prefix(e, "%s", path)); /* keeps r, which may have no err */
+    if (r < 0) err_prefix(e, "%s", path);
     return r;
 }
 
@@ -655,6 +655,6 @@ int gguf_read(const struct gguf *g, const struct gguf_tensor *t, uint64_t from, 
                        (int)t->name.n, t->name.p, from, n, t->bytes);
     if (g->fd < 0) return err_set(e, -EINVAL, "a header without a file has no tensor data");
     int r = read_at(g->fd, t->offset + from, dst, n, e);
-    if (r < 0) ignore_result(err_prefix(e, "tensor %.*s", (int)t->name.n, t->name.p));
+    if (r < 0) err_prefix(e, "tensor %.*s", (int)t->name.n, t->name.p);
     return r;
 }

@@ -294,7 +294,7 @@ int pack_open(const char *path, struct pack **ret, struct err *e) {
     else
         r = read_header(p, e);
     if (r < 0) {
-        ignore_result(err_prefix(e, "%s", path)); /* keeps r, which may have no err */
+        err_prefix(e, "%s", path);
         goto out;
     }
     *ret = p;

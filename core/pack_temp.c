@@ -126,7 +126,7 @@ static int start(const char *path, bool is_adopting, struct pack_temp **ret, str
     flock(t->dir_fd, LOCK_UN);
 out:
     if (r < 0) {
-        ignore_result(err_prefix(e, "%s", path)); /* keeps r, which may have no err */
+        err_prefix(e, "%s", path);
         pack_temp_destroy(t);
     } else {
         *ret = t;

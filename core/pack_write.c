@@ -558,7 +558,7 @@ int pack_writer_finish(struct pack_writer *w, const struct pack_meta *meta, stru
     /* What the daemon would refuse must not get the final name. */
     r = pack_open(pack_temp_path(w->temp), &p, e);
     if (r < 0) {
-        ignore_result(err_prefix(e, "the new pack does not read back")); /* keeps r */
+        err_prefix(e, "the new pack does not read back");
         return r;
     }
     pack_close(p);

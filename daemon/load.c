@@ -114,7 +114,10 @@ static void announce_first(const struct server_model *m) {
 static int open_text(struct server *s, struct err *e) {
     struct server_model *m = &s->model;
     int r = tok_create(pack_gguf(m->pack), &m->tok, e);
-    if (r < 0) return err_prefix(e, "%s", s->config.model_path);
+    if (r < 0) {
+        err_prefix(e, "%s", s->config.model_path);
+        return r;
+    }
     if (tok_n_vocab(m->tok) > m->h->n_vocab)
         return err_set(e, -EBADMSG, "the tokenizer knows %u tokens, the model only %u",
                        tok_n_vocab(m->tok), m->h->n_vocab);

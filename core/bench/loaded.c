@@ -132,7 +132,10 @@ static int load_all(struct loaded *l, const char *path, const char *position, st
     for (uint32_t u = 0; r == 0 && u < model_n_units(h); u++)
         r = load_unit(l, u, rung_of(l->pack, &at, u), e);
     if (r == 0) r = load(l, PACK_CORE, 0, &l->core, e);
-    if (r < 0) return err_prefix(e, "%s", path);
+    if (r < 0) {
+        err_prefix(e, "%s", path);
+        return r;
+    }
     store_publish(l->store, at.position);
     l->plan = store_adopt(l->store, NULL);
     l->rung = common_rung(l->pack, &at);

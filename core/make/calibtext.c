@@ -19,7 +19,7 @@ int calibtext_read(const struct calibtext_opts *o, const struct tok *tok, struct
     if (!o->path) return 0;
     int r = text_read(tok, o->path, o->n_windows - n_own_wanted(o), o->window, &ret->text, e);
     if (r < 0) {
-        ignore_result(err_prefix(e, "calibration text")); /* keeps r, which may have no err */
+        err_prefix(e, "calibration text");
         return r;
     }
     ret->file_xxh3 = ret->text.xxh3;

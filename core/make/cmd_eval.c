@@ -57,7 +57,10 @@ static int open_pack(const struct cmd_eval_opts *o, struct cmd_eval_inputs *in,
     if (r == 0 && pack_n_ladders(in->pack) == 0) r = err_set(e, -EBADMSG, "the pack has no ladder");
     /* What cannot be is told before anything long begins. */
     if (r == 0 && !o->ladders) r = cmd_eval_find_places(o, in, e);
-    if (r < 0) return err_prefix(e, "%s", o->pack);
+    if (r < 0) {
+        err_prefix(e, "%s", o->pack);
+        return r;
+    }
     return o->ladders ? cmd_eval_open_ladders(o, in->pack, ladders, e) : 0;
 }
 

@@ -135,7 +135,10 @@ int cmd_eval_open_ladders(const struct cmd_eval_opts *o, const struct pack *p,
         memcpy(ls->curves[i].name, o->names[i], sizeof(ls->curves[i].name));
         r = find_ladder(p, ls, &ls->curves[i], e);
     }
-    if (r < 0) return err_prefix(e, "%s", o->pack);
+    if (r < 0) {
+        err_prefix(e, "%s", o->pack);
+        return r;
+    }
     if (o->csv) r = pack_temp_create(o->csv, &ls->csv, e);
     if (r == 0 && o->svg) r = pack_temp_create(o->svg, &ls->svg, e);
     return r;

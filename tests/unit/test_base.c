@@ -12,7 +12,9 @@
 static void err_keeps_code_and_prefixes(void) {
     struct err e = {0};
     CHECK_EQ(err_set(&e, -EBADMSG, "layer %d: checksum differs", 7), -EBADMSG);
-    CHECK_EQ(err_prefix(&e, "pack %s", "a.ebb"), -EBADMSG);
+    err_prefix(&e, "pack %s", "a.ebb");
+    err_prefix(NULL, "x");
+    CHECK_EQ(e.code, -EBADMSG);
     CHECK_STR(e.msg, "pack a.ebb: layer 7: checksum differs");
     CHECK_EQ(err_set(NULL, -EINVAL, "x"), -EINVAL);
 }
