@@ -96,6 +96,7 @@ struct engine_mul {
     struct engine_mat mats[ENGINE_MUL_MATS];
     uint32_t n_tiles;     /* row tiles that are handed out: of all mats, or of the gate */
     uint32_t block_tiles; /* set by engine_mul_run() */
+    uint32_t n_lanes;     /* likewise; <= the pool's threads */
 };
 
 /* All matrices in one pool run; before it, if some are in a form that needs it, all their C x and

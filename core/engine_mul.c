@@ -188,9 +188,8 @@ static void mul_block(const struct engine_mul *job, uint32_t block) {
 
 static void mul_lane(void *ud, uint32_t lane) {
     const struct engine_mul *job = ud;
-    unsigned n_lanes = pool_threads(job->en->pool);
     uint32_t block;
-    while (spans_take(job->en->spans, n_lanes, lane, &block)) mul_block(job, block);
+    while (spans_take(job->en->spans, job->n_lanes, lane, &block)) mul_block(job, block);
 }
 
 static uint32_t planes_tile_bytes(const struct kern_planes *w) {
@@ -208,7 +207,7 @@ static uint32_t tile_bytes(const struct engine_mat *x) {
 }
 
 static void run(struct engine_mul *job) {
-    uint32_t n_threads = pool_threads(job->en->pool);
+    uint32_t n_threads = pool_active(job->en->pool);
     bool has_groups = job->then == ENGINE_THEN_SILU;
     job->n_tiles = 0;
     for (uint32_t m = 0; m < job->n_mats; m++) {
@@ -223,8 +222,9 @@ static void run(struct engine_mul *job) {
     if (has_groups) n = (n + GROUP_TILES - 1) / GROUP_TILES * GROUP_TILES;
     job->block_tiles = n;
     uint32_t n_blocks = (job->n_tiles + n - 1) / n;
-    spans_set(job->en->spans, n_threads, n_blocks);
-    pool_run(job->en->pool, mul_lane, job, MIN(n_threads, n_blocks));
+    job->n_lanes = MIN(n_threads, n_blocks);
+    spans_set(job->en->spans, job->n_lanes, n_blocks);
+    pool_run(job->en->pool, mul_lane, job, job->n_lanes);
 }
 
 static void place_side(struct engine_mul *job) {
