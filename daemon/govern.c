@@ -153,13 +153,16 @@ void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
 
 /* ---- the decision, kept and put into force ---- */
 
-/* A line is written whole or the trace ends: a regular file cuts one short only when it is full. */
+/* A line is written whole or the trace ends. What cuts one short is told by writing the rest. */
 static bool put_line(int fd, const char *text, size_t n) {
-    ssize_t r = n > 0 ? write(fd, text, n) : -1;
-    if (r == (ssize_t)n) return true;
-    if (r >= 0) errno = ENOSPC;
     if (n == 0) errno = EMSGSIZE; /* without its ladder a trace says nothing */
-    return false;
+    size_t done = 0;
+    while (done < n) {
+        ssize_t r = write(fd, text + done, n - done);
+        if (r <= 0) return false;
+        done += (size_t)r;
+    }
+    return n > 0;
 }
 
 static void write_trace(struct server *s, const struct gov_settings *set,

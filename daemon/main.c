@@ -193,6 +193,7 @@ int main(int argc, char **argv) {
     int r = parse_options(argc, argv, &o);
     if (r != 0) return r - 1;
     signal(SIGPIPE, SIG_IGN); /* a client that left is an error of its write() */
+    signal(SIGXFSZ, SIG_IGN); /* so is a trace or a log that may not grow */
     sigset_t later;
     server_signals(&later);
     sigprocmask(SIG_BLOCK, &later, NULL);

@@ -1,5 +1,6 @@
 """A daemon's trace computed again: ebb-sim must come to each of its decisions."""
 import os
+import resource
 import subprocess
 
 import ebbd
@@ -44,6 +45,23 @@ def run_through(d):
     d.put("proc/meminfo", "MemAvailable: x kB\n")  # unknown, and so nothing grows
     d.set_available(ebbd.PLENTY)
     return {"start", "room", "operator", "pressure", "heat"}
+
+
+@test
+def a_trace_that_may_not_grow_ends_and_nothing_else():
+    with ebbd.Daemon(ebbd.tiny_pack(), start=False) as d:
+        trace = os.path.join(d.dir, "trace")
+        d.settings.setdefault("log", {})["trace"] = trace
+        d.write_config()
+        d.start()
+        # The log is a file too, and must stay below the limit.
+        wait_until(lambda: os.path.getsize(trace) > os.path.getsize(d.log_path) + 4096, 60, "the trace grows")
+        limit = os.path.getsize(trace) + 300
+        resource.prlimit(d.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        wait_until(lambda: "the trace ends here" in d.log(), 30, "the end of the trace is logged")
+        check("File too large; the trace ends here" in d.log(), "why: %s" % d.log()[-500:])
+        check_eq(os.path.getsize(trace), limit)
+        check_eq(d.complete("hello", max_tokens=2).status, 200)
 
 
 @test
