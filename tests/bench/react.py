@@ -53,17 +53,6 @@ SETTINGS = {"serve": {"ctx": 2048, "threads": A.threads}, "kv": {"prefix_limit":
                        "reserve": "1GiB"},
             "sense": {"interval": "%dms" % A.interval}}
 
-# Writes a file of so many bytes over and over: pages that must reach the disk before they can go, which
-# is what makes others wait. What is read in one go is dropped without a stall.
-HOG = r"""
-import sys
-path, n = sys.argv[1], int(sys.argv[2])
-while True:
-    with open(path, "wb") as f:
-        for _ in range(n >> 20):
-            f.write(b"x" * (1 << 20))
-"""
-
 
 class Streams(threading.Thread):
     """One stream after the other, until it is told to end."""
@@ -128,7 +117,7 @@ def cgroup_trial(c, d, path):
     full = d.status()["resident_bytes"]
     c.limit(c.used() + place)
     seen = [(time.monotonic(), c.stalled_us())]
-    hog = subprocess.Popen(c.wrap + [sys.executable, "-c", HOG, path, str(4 * place)])
+    hog = subprocess.Popen(c.wrap + [sys.executable, "-c", cage.HOG, path, str(4 * place)])
     try:
         begin, start = time.monotonic(), None
         while d.status()["resident_bytes"] == full:

@@ -10,6 +10,17 @@ from harness import Skip
 MIB = 1 << 20
 V1 = "/sys/fs/cgroup/memory"
 
+# PATH BYTES: writes a file over and over. Its pages must reach the disk before they can go, which is
+# what makes others wait; what is read in one go is dropped without a stall.
+HOG = r"""
+import sys
+path, n = sys.argv[1], int(sys.argv[2])
+while True:
+    with open(path, "wb") as f:
+        for _ in range(n >> 20):
+            f.write(b"x" * (1 << 20))
+"""
+
 
 def _mount_of_v2():
     for path in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):

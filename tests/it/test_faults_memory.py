@@ -411,17 +411,6 @@ def M6_below_the_floor():
 
 # --- M4: the real thing ---
 
-# Pages that must reach the disk before they can go, which is what makes others wait.
-HOG = r"""
-import sys
-path, n = sys.argv[1], int(sys.argv[2])
-while True:
-    with open(path, "wb") as f:
-        for _ in range(n >> 20):
-            f.write(b"x" * (1 << 20))
-"""
-
-
 @test
 @steady
 def M4_real_pressure():
@@ -442,7 +431,7 @@ def M4_real_pressure():
             place = 24 * MIB
             c.limit(c.used() + place)
             start = time.monotonic()
-            hog = subprocess.Popen(c.wrap + [sys.executable, "-c", HOG, os.path.join(d.dir, "file"),
+            hog = subprocess.Popen(c.wrap + [sys.executable, "-c", cage.HOG, os.path.join(d.dir, "file"),
                                              str(4 * place)])
             try:
                 told = wait_until(lambda: falls(events), 30, "precision falls: %r" % c.pressure())
