@@ -68,7 +68,10 @@ struct gov_input {
     uint32_t n_alarms;             /* of the service manager's watch since the last call */
     int32_t headroom_mc;           /* least trip - temperature */
     bool is_cooling;               /* the kernel slows the CPUs for heat now */
+    bool is_heat_doubtful;         /* only zones that have never changed are that hot */
+    bool is_over_limit;            /* the own cgroup was above its limit since the last call */
     uint64_t operator_limit_bytes; /* UINT64_MAX = auto */
+    uint64_t share_bytes;          /* of what the system has for all daemons; 0 = there is one */
     uint64_t weight_bytes;         /* held now: slabs in use, being read, not yet returned */
     uint64_t other_bytes;          /* KV, scratch, core: held now */
     uint64_t wanted_bytes;         /* KV that waits for room: weights give way to it */

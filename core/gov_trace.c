@@ -90,8 +90,8 @@ static void settings_from(const int64_t *v, struct gov_settings *s) {
     };
 }
 
-enum { N_INPUT = 19 };
-static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqqu";
+enum { N_INPUT = 22 };
+static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqquffq";
 
 static void input_to(const struct gov_input *in, int64_t *v) {
     const uint64_t all[N_INPUT] = {
@@ -104,7 +104,8 @@ static void input_to(const struct gov_input *in, int64_t *v) {
         in->is_cooling,        in->operator_limit_bytes,
         in->weight_bytes,      in->other_bytes,
         in->wanted_bytes,      in->cgroup_over_bytes,
-        in->position,
+        in->position,          in->is_heat_doubtful,
+        in->is_over_limit,     in->share_bytes,
     };
     for (size_t i = 0; i < N_INPUT; i++) v[i] = (int64_t)all[i];
 }
@@ -130,6 +131,9 @@ static void input_from(const int64_t *v, struct gov_input *in) {
         .wanted_bytes = (uint64_t)v[16],
         .cgroup_over_bytes = (uint64_t)v[17],
         .position = (uint32_t)v[18],
+        .is_heat_doubtful = v[19] != 0,
+        .is_over_limit = v[20] != 0,
+        .share_bytes = (uint64_t)v[21],
     };
 }
 

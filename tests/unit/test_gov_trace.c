@@ -36,6 +36,9 @@ static struct gov_input random_input(uint64_t *rng) {
         .headroom_mc = (int32_t)odd(rng),
         .is_cooling = flags & 32,
         .operator_limit_bytes = odd(rng),
+        .is_heat_doubtful = t_rand(rng) % 2,
+        .is_over_limit = t_rand(rng) % 2,
+        .share_bytes = odd(rng),
         .weight_bytes = odd(rng),
         .other_bytes = odd(rng),
         .wanted_bytes = odd(rng),
@@ -152,6 +155,9 @@ static void calls_come_back(void) {
         CHECK_EQ(got.headroom_mc, in.headroom_mc);
         CHECK_EQ(got.is_cooling, in.is_cooling);
         CHECK_EQU(got.operator_limit_bytes, in.operator_limit_bytes);
+        CHECK(got.is_heat_doubtful == in.is_heat_doubtful);
+        CHECK(got.is_over_limit == in.is_over_limit);
+        CHECK_EQU(got.share_bytes, in.share_bytes);
         CHECK_EQU(got.weight_bytes, in.weight_bytes);
         CHECK_EQU(got.other_bytes, in.other_bytes);
         CHECK_EQU(got.wanted_bytes, in.wanted_bytes);
@@ -293,19 +299,19 @@ static void odd_lines_are_refused(void) {
         "S,1,1,1,1,1,1,1,1,1,1,1,2147483648,1,1,1",
         "C",
         "C,1",
-        "C,-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,?",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady,",
-        "C,1,0,0,0,0,0,0,0,-0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-1,0,0,steady",
+        "C,-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,?",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady,",
+        "C,1,0,0,0,0,0,0,0,-0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-1,0,0,0,0,0,steady",
     };
     char back[GOV_TRACE_MAX];
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         if (again(lines[i], back, sizeof(back)) > 0)
             t_fail(__FILE__, __LINE__, "'%s' is accepted", lines[i]);
-    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) > 0);
+    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) > 0);
     CHECK(again("S,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", back, sizeof(back)) > 0);
     CHECK(again("L,1,10", back, sizeof(back)) > 0);
 }
