@@ -1,9 +1,9 @@
 /* A block is one mapping: for each layer, keys then values: the elements of each head, then the
- * scales of each head. Pages of a block are committed as positions are written; the accounting
- * counts the whole, because it may be used. */
+ * scales of each head. Its pages are there from the start, as no step may fault. */
 #include "core/kv.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +16,9 @@ _Static_assert((int)KV_BLOCK == (int)KERN_ATTN_BLOCK, "attention goes block by b
 
 struct block {
     uint8_t *data; /* owned */
-    uint32_t n_users;
+    /* Written by the loop; the guard looks whether there is one (kv_discard()). Relaxed: what makes
+     * it more than one does so while the guard may not look (prefix.h). */
+    _Atomic uint32_t n_users;
 };
 
 struct shape {
@@ -62,14 +64,19 @@ uint64_t kv_fork_bytes(const struct model_hparams *h, enum kv_type type, uint32_
 static struct block *block_create(struct mem *m, uint64_t bytes) {
     struct block *b = malloc(sizeof(*b));
     if (!b) return NULL;
-    *b = (struct block){.data = mem_alloc(m, MEM_KV, bytes), .n_users = 1};
+    b->data = mem_alloc(m, MEM_KV, bytes);
+    atomic_init(&b->n_users, 1);
     if (b->data) return b;
     free(b);
     return NULL;
 }
 
+static bool is_shared(const struct block *b) {
+    return atomic_load_explicit(&b->n_users, memory_order_relaxed) > 1;
+}
+
 static void block_leave(const struct kv *kv, struct block *b) {
-    if (--b->n_users > 0) return;
+    if (atomic_fetch_sub_explicit(&b->n_users, 1, memory_order_relaxed) > 1) return;
     mem_free(kv->mem, MEM_KV, b->data, kv->shape.block_bytes);
     free(b);
 }
@@ -102,7 +109,7 @@ static int create(struct mem *m, const struct model_hparams *h, enum kv_type typ
         uint32_t i = kv->n_blocks;
         if (i < n_shared) {
             kv->blocks[i] = from->blocks[i];
-            kv->blocks[i]->n_users++;
+            atomic_fetch_add_explicit(&kv->blocks[i]->n_users, 1, memory_order_relaxed);
             continue;
         }
         kv->blocks[i] = block_create(m, kv->shape.block_bytes);
@@ -154,7 +161,17 @@ uint64_t kv_bytes(const struct kv *kv) {
 
 uint64_t kv_own_bytes(const struct kv *kv) {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < kv->n_blocks; i++) n += kv->blocks[i]->n_users == 1;
+    for (uint32_t i = 0; i < kv->n_blocks; i++) n += !is_shared(kv->blocks[i]);
+    return n * kv->shape.block_bytes;
+}
+
+uint64_t kv_discard(struct kv *kv) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < kv->n_blocks; i++) {
+        if (is_shared(kv->blocks[i])) continue;
+        mem_discard(kv->mem, MEM_KV, kv->blocks[i]->data, kv->shape.block_bytes);
+        n++;
+    }
     return n * kv->shape.block_bytes;
 }
 

@@ -46,6 +46,9 @@ enum kv_type kv_type(const struct kv *kv);
 uint32_t kv_capacity(const struct kv *kv);
 uint64_t kv_bytes(const struct kv *kv);     /* of its blocks, shared ones included */
 uint64_t kv_own_bytes(const struct kv *kv); /* of those that nobody else uses */
+/* Returns the bytes of the blocks that nobody else uses to the system; what they held is lost, and
+ * the cache can only be destroyed. Returns how many. Neither charges nor allocates. */
+uint64_t kv_discard(struct kv *kv);
 /* Frees the blocks beyond n_pos positions: they are the capacity then, rounded up. */
 void kv_trim(struct kv *kv, uint32_t n_pos);
 

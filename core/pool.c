@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "core/mem.h"
 #include "core/topology.h"
 
 enum {
@@ -183,6 +184,7 @@ static void *worker_main(void *ud) {
     struct pool *p = ud;
     unsigned number = 1 + atomic_fetch_add_explicit(&p->n_started, 1, memory_order_relaxed);
     pool_enter(p);
+    mem_touch_stack();
     while (!is_stopping(p)) {
         wait_turn(p, number);
         take_chunks(p);

@@ -40,6 +40,8 @@ int session_create(const struct session_params *p, struct kv *kv, session_emit_f
     sample_init(&s->sampler, &p->sample);
     if (p->stops) s->stream = *p->stops;
     memcpy(s->ids, p->prompt, (size_t)p->n_prompt * sizeof(s->ids[0]));
+    /* Touched now, as a step must not fault. */
+    memset(s->ids + p->n_prompt, 0, (size_t)p->max_tokens * sizeof(s->ids[0]));
     *ret = s;
     return 0;
 }

@@ -8,6 +8,7 @@ int ring_init(struct ring *r, size_t bytes) {
     if (bytes == 0 || (bytes & (bytes - 1)) != 0) return -EINVAL;
     r->p = malloc(bytes);
     if (!r->p) return -ENOMEM;
+    memset(r->p, 0, bytes); /* the writer must not fault in it: it would be charged in a step */
     r->bytes = bytes;
     atomic_init(&r->head, 0);
     atomic_init(&r->tail, 0);
