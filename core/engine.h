@@ -60,9 +60,10 @@ struct mem *engine_mem(const struct engine *en); /* borrowed: where the engine's
 
 /* One step. 0, -EINVAL (too many rows, position beyond max_ctx or the KV's capacity, token out of
  * range, a plan of another model or with a unit that has no weights) or the error of reading an
- * untied embedding row or a paged unit, which the step waits for where it needs it, or -EAGAIN: it
- * is to be taken again under a newer plan (pages_interrupt()); then no logits
- * are valid, and positions from the first row's on are undefined in the KVs. */
+ * untied embedding row or a paged unit, which the step waits for where it needs it, or -EAGAIN:
+ * a newer plan gives memory back and waits (store_urge(), pages_interrupt()); then no logits are
+ * valid, positions from the first row's on are undefined in the KVs, and the step is to be taken
+ * again under that plan. The step after it is spared, so that tokens come however fast plans do. */
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) MUST_CHECK;
 

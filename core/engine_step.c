@@ -338,8 +338,17 @@ static int start(struct engine *en, struct err *e) {
     return 0;
 }
 
+/* A newer plan that gives memory back is worth the rows done so far. */
+static int engine_yield(struct engine *en, struct err *e) {
+    const _Atomic uint64_t *urgent = en->plan->urgent;
+    if (!urgent || en->is_spared) return 0;
+    if (atomic_load_explicit(urgent, memory_order_relaxed) <= en->plan->epoch) return 0;
+    return err_set(e, -EAGAIN, "a newer plan waits");
+}
+
 static int run_layer(struct engine *en, struct err *e) {
-    int r = take(en, en->layer, e);
+    int r = engine_yield(en, e);
+    if (r == 0) r = take(en, en->layer, e);
     if (r < 0) return r;
     layer(en);
     give(en, en->layer);
@@ -359,10 +368,12 @@ int engine_step(struct engine *en, const struct plan *plan, const struct engine_
                 uint32_t n_rows, struct err *e) {
     int r = begin(en, plan, rows, n_rows, 0, en->hp->n_layers + 1, /* may_stream= */ true, e);
     if (r < 0) return r;
-    if (en->pages) pages_begin(en->pages, plan);
+    en->is_spared = en->was_broken_off;
+    if (en->pages) pages_begin(en->pages, plan, en->is_spared);
     r = start(en, e);
     for (en->layer = 0; r == 0 && en->layer < en->hp->n_layers; en->layer++) r = run_layer(en, e);
     if (r == 0) r = run_head(en, e);
+    en->was_broken_off = r == -EAGAIN;
     end(en);
     return r;
 }

@@ -50,8 +50,7 @@ struct pages {
     uint32_t n_order;
     uint32_t cursor;       /* < n_order, or 0 */
     uint64_t newest_epoch; /* of pages_interrupt() */
-    bool is_spared;        /* the step may not be interrupted: the last one was */
-    bool was_interrupted;  /* the step of the last pages_begin() */
+    bool is_spared;        /* the step of the last pages_begin() may not be interrupted */
     struct pages_stats stats;
 };
 
@@ -220,7 +219,7 @@ static bool is_paged(const struct plan *plan, uint32_t unit) {
     return plan->units[unit].rung == RUNG_PAGED;
 }
 
-void pages_begin(struct pages *p, const struct plan *plan) {
+void pages_begin(struct pages *p, const struct plan *plan, bool is_spared) {
     ASSERT(plan->n_units == p->opts.n_units);
     pthread_mutex_lock(&p->lock);
     if (plan->epoch != p->epoch) {
@@ -232,8 +231,7 @@ void pages_begin(struct pages *p, const struct plan *plan) {
         p->epoch = plan->epoch;
     }
     p->cursor = 0;
-    p->is_spared = p->was_interrupted;
-    p->was_interrupted = false;
+    p->is_spared = is_spared;
     pthread_cond_broadcast(&p->for_serve);
     pthread_mutex_unlock(&p->lock);
 }
@@ -311,10 +309,7 @@ int pages_take(struct pages *p, uint32_t unit, const struct plan_unit **ret, str
         s = find(p, unit);
         if (!s || s->state != SLAB_READY || p->is_stopped) r = await(p, unit, &s, e);
     }
-    if (r == -EAGAIN) {
-        p->was_interrupted = true;
-        r = err_set(e, -EAGAIN, "a newer plan waits");
-    }
+    if (r == -EAGAIN) err_set(e, -EAGAIN, "a newer plan waits");
     if (r == 0) {
         s->is_taken = true;
         p->cursor = (p->cursor + 1) % p->n_order;

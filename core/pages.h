@@ -76,8 +76,7 @@ void pages_serve(struct pages *p);
 void pages_stop(struct pages *p);
 /* A plan of this epoch, which frees memory, has been published: a step under an older one ends at
  * its next unit that is streamed with -EAGAIN, as memory would come back only after a whole pass of
- * the disk otherwise. The step after it is spared, so that tokens come even if plans come faster
- * than passes. Thread: any. */
+ * the disk otherwise. Thread: any. */
 void pages_interrupt(struct pages *p, uint64_t epoch);
 /* How long a step waits without a byte from the disk. From the next wait on. Thread: any. */
 void pages_set_timeout(struct pages *p, uint64_t timeout_us);
@@ -87,8 +86,8 @@ void pages_stats(struct pages *p, struct pages_stats *ret);
 /* ---- Thread: inference ---- */
 
 /* A step under `plan` begins: its units of RUNG_PAGED will be taken in order, and a tied head
- * before all others as well as after them. */
-void pages_begin(struct pages *p, const struct plan *plan);
+ * before all others as well as after them. is_spared: pages_interrupt() does not end it. */
+void pages_begin(struct pages *p, const struct plan *plan, bool is_spared);
 /* The next unit of the round, bound; borrowed until pages_give(). 0, -EINVAL (not the next one),
  * -ETIMEDOUT, -ECANCELED (stopped), -EAGAIN (pages_interrupt()) or the error of its read. */
 int pages_take(struct pages *p, uint32_t unit, const struct plan_unit **ret,

@@ -3,6 +3,7 @@
 #include "core/prefix.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,9 @@ struct entry {
 struct prefix {
     uint64_t limit;
     uint32_t n;
+    /* Of the first entries. Relaxed: written by whoever may, and otherwise only counted with. */
+    _Atomic uint32_t n_discarded;
+    bool is_pinned; /* the last entry */
     struct entry entries[MAX_ENTRIES];
 };
 
@@ -33,6 +37,9 @@ static void drop(struct prefix *p, uint32_t i) {
     free(p->entries[i].ids);
     kv_destroy(p->entries[i].kv);
     p->n--;
+    uint32_t n_discarded = atomic_load_explicit(&p->n_discarded, memory_order_relaxed);
+    if (i < n_discarded)
+        atomic_store_explicit(&p->n_discarded, n_discarded - 1, memory_order_relaxed);
     memmove(p->entries + i, p->entries + i + 1, (p->n - i) * sizeof(p->entries[0]));
 }
 
@@ -101,9 +108,27 @@ void prefix_shed(struct prefix *p, uint64_t bytes) {
     }
 }
 
+void prefix_pin(struct prefix *p, bool on) {
+    p->is_pinned = on;
+}
+
+uint64_t prefix_discard(struct prefix *p, uint64_t bytes) {
+    uint32_t i = atomic_load_explicit(&p->n_discarded, memory_order_relaxed);
+    uint32_t n = p->is_pinned ? p->n - 1 : p->n;
+    uint64_t done = 0;
+    while (i < n && done < bytes) done += kv_discard(p->entries[i++].kv);
+    atomic_store_explicit(&p->n_discarded, i, memory_order_relaxed);
+    return done;
+}
+
+void prefix_drop_discarded(struct prefix *p) {
+    while (atomic_load_explicit(&p->n_discarded, memory_order_relaxed) > 0) drop(p, 0);
+}
+
 uint64_t prefix_bytes(const struct prefix *p) {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < p->n; i++) bytes += kv_own_bytes(p->entries[i].kv);
+    uint32_t i = atomic_load_explicit(&p->n_discarded, memory_order_relaxed);
+    for (; i < p->n; i++) bytes += kv_own_bytes(p->entries[i].kv);
     return bytes;
 }
 

@@ -5,7 +5,10 @@
  * A request that finds a cache forks it (kv.h): whole blocks are shared, so the cache stays for
  * others. The least recently used ones go first. What was computed at one position of the ladder is
  * used at any other, as it is within a request: a reuse may give other tokens than a computation
- * anew would, if the precision has changed since. Thread: loop. */
+ * anew would, if the precision has changed since.
+ *
+ * Thread: loop, while it holds the store's publishing side (store.h), but for prefix_bytes() and
+ * prefix_n(); prefix_discard() is for the guard while it has borrowed that. */
 #ifndef EBB_CORE_PREFIX_H
 #define EBB_CORE_PREFIX_H
 
@@ -32,8 +35,18 @@ void prefix_put(struct prefix *p, const uint32_t *ids, uint32_t n, struct kv *kv
  * and 0 if that is less than PREFIX_MIN. Borrowed until the next call of another function. */
 const struct kv *prefix_find(struct prefix *p, const uint32_t *ids, uint32_t n, uint32_t *ret_n);
 
+/* Keeps the cache that prefix_find() has just returned from prefix_discard(), while it is forked
+ * without that side being held; or no longer. */
+void prefix_pin(struct prefix *p, bool on);
+
 /* Drops caches until at least `bytes` came free or none is left. */
 void prefix_shed(struct prefix *p, uint64_t bytes);
+
+/* Guard: returns the bytes of the least recently used caches to the system until at least `bytes`
+ * are back or none is left; returns how many. They are lost, and to be dropped by
+ * prefix_drop_discarded() before any other call. Neither charges nor allocates. */
+uint64_t prefix_discard(struct prefix *p, uint64_t bytes);
+void prefix_drop_discarded(struct prefix *p);
 
 /* Bytes that certainly come free when all are dropped: blocks that nobody else uses. */
 uint64_t prefix_bytes(const struct prefix *p);

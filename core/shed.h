@@ -4,7 +4,8 @@
  * governor goes by (gov.h): it names the bytes, and as long as it is exceeded every thread that
  * charges memory sleeps. Kept prefixes go first, then steps of the ladder, as few as are enough
  * for what is over and a margin: what the daemon does next charges some memory again. A step counts
- * with what it frees in the end, so the extents that units at `swsc` will need are left room for. */
+ * with what it frees in the end, so the extents that units at `swsc` will need are left room for.
+ */
 #ifndef EBB_CORE_SHED_H
 #define EBB_CORE_SHED_H
 

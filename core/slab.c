@@ -57,9 +57,18 @@ int slab_bind_swsc(struct slab *s, const struct model_hparams *h,
     return 0;
 }
 
+uint64_t slab_give_back(struct slab *s) {
+    if (atomic_exchange_explicit(&s->is_given_back, true, memory_order_relaxed)) return 0;
+    mem_give_back(s->mem, MEM_SLAB, s->data, s->bytes);
+    return s->bytes;
+}
+
 void slab_destroy(struct slab *s) {
     if (!s) return;
     free(s->forms);
-    mem_free(s->mem, MEM_SLAB, s->data, s->bytes);
+    if (s->data) {
+        slab_give_back(s);
+        mem_release(s->mem, MEM_SLAB, s->data, s->bytes);
+    }
     free(s);
 }

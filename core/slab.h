@@ -3,6 +3,8 @@
 #ifndef EBB_CORE_SLAB_H
 #define EBB_CORE_SLAB_H
 
+#include <stdatomic.h>
+
 #include "core/defs.h"
 #include "core/pack.h"
 
@@ -17,6 +19,9 @@ struct slab {
     uint64_t bytes;
     struct swsc_mat *forms; /* owned; [MODEL_LAYER_MATS] after slab_bind_swsc(), else NULL */
     struct slab *link;      /* the list of slabs that the store will free; NULL elsewhere */
+    /* The store: no plan to come will name it. Relaxed: the exchange of plans orders it. */
+    _Atomic bool is_retired;
+    _Atomic bool is_given_back; /* its bytes are with the system already; relaxed */
 };
 
 /* A slab for the extent, which the caller fills before anyone else sees it. 0 or -ENOMEM. Thread:
@@ -33,7 +38,11 @@ int slab_load(struct mem *m, const struct pack *p, const struct pack_extent *x, 
 int slab_bind_swsc(struct slab *s, const struct model_hparams *h,
                    const struct swsc_form forms[MODEL_LAYER_MATS], const struct slab *books,
                    struct err *e) MUST_CHECK;
-/* Returns the bytes to the system at once. Accepts NULL. */
+/* Returns the bytes to the system at once, and leaves the addresses to slab_destroy(); a second
+ * call does nothing. Returns the bytes of this call. Neither charges nor allocates. Thread: any,
+ * once no thread reads the slab any more. */
+uint64_t slab_give_back(struct slab *s);
+/* Returns what is left of it to the system. Accepts NULL. */
 void slab_destroy(struct slab *s);
 
 #endif

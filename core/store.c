@@ -15,18 +15,29 @@
  * one that inference has taken but not yet put its epoch down for, and one offered; the offer is
  * taken back by the exchange, and inference cannot take a second one before it puts down the first.
  *
- * A slab is freed when neither the next plan nor any live plan names it. */
+ * The guard changes none of that: it publishes in place of the loop, and adopts in place of
+ * inference, never beside them (see `publisher` and `reader`).
+ *
+ * A slab is freed when neither the next plan nor any live plan names it. Its bytes can go earlier,
+ * when a plan that lacks it is adopted and it is retired: no plan to come names it, an older one
+ * that was offered in between has been taken back, and the one adopted before has no user left. */
 #include "core/store.h"
 
 #include <errno.h>
-#include <stdatomic.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "core/slab.h"
 
 enum { N_PLANS = 4 };
+
+enum publisher { HELD, LENT, BORROWED };
+enum reader { NOBODY, INFERENCE, GUARD };
 
 /* What the next plan can say about one unit. */
 struct next_unit {
@@ -35,7 +46,7 @@ struct next_unit {
 };
 
 struct store {
-    /* Loop thread only. */
+    /* The publisher only. */
     const struct model_hparams *h; /* borrowed */
     uint32_t n_units;
     const struct swsc_form *forms; /* borrowed, as is `books`; NULL: no rung swsc */
@@ -43,12 +54,13 @@ struct store {
     struct next_unit *next;      /* owned, [n_units] */
     struct plan *plans[N_PLANS]; /* owned */
     bool is_live[N_PLANS];
-    struct slab *retired; /* owned, by `link`: not in `next`, perhaps in a live plan */
-    uint64_t epoch;       /* of the newest published plan */
-    uint64_t bytes;       /* of all slabs owned */
-    uint64_t next_bytes;  /* of those in `next` */
+    struct slab *retired;   /* owned, by `link`: not in `next`, perhaps in a live plan */
+    uint32_t position;      /* of the newest published plan */
+    _Atomic uint64_t epoch; /* of the newest published plan; relaxed: others only show it */
+    uint64_t bytes;         /* of all slabs owned */
+    uint64_t next_bytes;    /* of those in `next` */
 
-    /* Inference thread only. */
+    /* The reader only. */
     const struct plan *adopted;
 
     /* Crossings. */
@@ -56,7 +68,29 @@ struct store {
                                      * Release: the plan's contents are seen by its adopter. */
     _Atomic uint64_t adopted_epoch; /* store in store_adopt(), load in store_adopted_epoch().
                                      * Release: all reads of the plans before have ended. */
+    /* Futexes. Acquire when a side is taken, release when it is left: the next one sees all that
+     * this one wrote. */
+    _Atomic uint32_t publisher;
+    _Atomic uint32_t reader;
+    _Atomic uint64_t urgent;     /* relaxed: a layer more or less */
+    _Atomic uint64_t given_back; /* statistics: relaxed */
 };
+
+/* Takes `word` from `from` to `to`; false if it is something else. */
+static bool store_take(_Atomic uint32_t *word, uint32_t from, uint32_t to) {
+    return atomic_compare_exchange_strong_explicit(word, &from, to, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static void store_put(_Atomic uint32_t *word, uint32_t to) {
+    atomic_store_explicit(word, to, memory_order_release);
+    syscall(SYS_futex, (void *)word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* While it is `value`. EAGAIN and EINTR are as good as a wake-up: every caller looks again. */
+static void store_wait(_Atomic uint32_t *word, uint32_t value) {
+    syscall(SYS_futex, (void *)word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
 
 int store_create(const struct model_hparams *h, struct store **ret, struct err *e) {
     uint32_t n_units = model_n_units(h);
@@ -67,14 +101,20 @@ int store_create(const struct model_hparams *h, struct store **ret, struct err *
     s->n_units = n_units;
     atomic_init(&s->offered, NULL);
     atomic_init(&s->adopted_epoch, 0);
+    atomic_init(&s->epoch, 0);
+    atomic_init(&s->publisher, HELD);
+    atomic_init(&s->reader, NOBODY);
+    atomic_init(&s->urgent, 0);
+    atomic_init(&s->given_back, 0);
     s->next = calloc(n_units, sizeof(*s->next));
     if (!s->next) goto fail;
     if (!size_mul(n_units, sizeof(struct plan_unit), &plan_bytes) ||
         !size_add(plan_bytes, sizeof(struct plan), &plan_bytes))
         goto fail;
     for (size_t i = 0; i < N_PLANS; i++) {
-        s->plans[i] = calloc(1, plan_bytes);
+        s->plans[i] = malloc(plan_bytes);
         if (!s->plans[i]) goto fail;
+        memset(s->plans[i], 0, plan_bytes); /* touched now, as publishing must not charge memory */
     }
     *ret = s;
     return 0;
@@ -112,7 +152,7 @@ static void check_state(const struct store *s) {
         const struct plan *p = s->plans[i];
         if (!s->is_live[i]) continue;
         n_live++;
-        ASSERT(p->epoch <= s->epoch); /* 2 */
+        ASSERT(p->epoch <= store_published_epoch(s)); /* 2 */
         for (uint32_t u = 0; u < p->n_units; u++) {
             const struct plan_unit *x = &p->units[u];
             ASSERT((x->low != NULL) == (x->rung == RUNG_FULL)); /* 5 */
@@ -120,9 +160,9 @@ static void check_state(const struct store *s) {
             ASSERT((x->swsc != NULL) == (x->rung == RUNG_SWSC));
         }
     }
-    ASSERT(n_live < N_PLANS);          /* 1 */
-    ASSERT(adopted <= s->epoch);       /* 2 */
-    ASSERT(s->next_bytes <= s->bytes); /* 3 */
+    ASSERT(n_live < N_PLANS);                    /* 1 */
+    ASSERT(adopted <= store_published_epoch(s)); /* 2 */
+    ASSERT(s->next_bytes <= s->bytes);           /* 3 */
 }
 
 void store_set_swsc(struct store *s, const struct swsc_form forms[MODEL_LAYER_MATS],
@@ -189,6 +229,7 @@ static void retire(struct store *s, struct slab **place) {
     slab->link = s->retired;
     s->retired = slab;
     s->next_bytes -= slab->bytes;
+    atomic_store_explicit(&slab->is_retired, true, memory_order_relaxed);
 }
 
 void store_drop(struct store *s, uint32_t unit, enum pack_part part) {
@@ -202,6 +243,10 @@ void store_drop(struct store *s, uint32_t unit, enum pack_part part) {
     }
     if (part == PACK_HIGH) memset(n->mats, 0, sizeof(n->mats));
     retire(s, place);
+}
+
+uint32_t store_position(const struct store *s) {
+    return s->position;
 }
 
 enum rung store_next_rung(const struct store *s, uint32_t unit) {
@@ -243,9 +288,11 @@ void store_publish(struct store *s, uint32_t position) {
     ASSERT(i < N_PLANS); /* the head comment says why */
 
     struct plan *p = s->plans[i];
-    p->epoch = ++s->epoch;
-    p->position = position;
+    p->epoch = store_published_epoch(s) + 1;
+    atomic_store_explicit(&s->epoch, p->epoch, memory_order_relaxed);
+    p->position = s->position = position;
     p->n_units = s->n_units;
+    p->urgent = &s->urgent;
     for (uint32_t u = 0; u < s->n_units; u++) plan_one(s, u, &p->units[u]);
     s->is_live[i] = true;
 
@@ -254,6 +301,18 @@ void store_publish(struct store *s, uint32_t position) {
     struct plan *back = atomic_exchange_explicit(&s->offered, p, memory_order_release);
     if (back) s->is_live[plan_index(s, back)] = false;
     check_state(s);
+}
+
+uint64_t store_shed(struct store *s, const struct ladder *l, uint32_t position) {
+    uint64_t before = s->next_bytes;
+    for (uint32_t u = 0; u < s->n_units; u++) {
+        enum rung r = ladder_rung(l, position, u);
+        if (r > RUNG_FULL) store_drop(s, u, PACK_LOW);
+        if (r > RUNG_HIGH) store_drop(s, u, PACK_HIGH);
+        if (r > RUNG_SWSC) store_drop(s, u, PACK_SWSC);
+    }
+    store_publish(s, position);
+    return before - s->next_bytes;
 }
 
 static bool is_in_use(const struct store *s, const struct slab *slab) {
@@ -265,9 +324,11 @@ static bool is_in_use(const struct store *s, const struct slab *slab) {
     return false;
 }
 
-uint64_t store_reap(struct store *s) {
-    uint64_t freed = 0;
+/* Slabs that nobody can read any more, by their links. */
+static struct slab *store_unlink_free(struct store *s, uint64_t *ret_bytes) {
+    struct slab *ret = NULL;
     free_old_plans(s);
+    *ret_bytes = 0;
     for (struct slab **at = &s->retired; *at;) {
         struct slab *slab = *at;
         if (is_in_use(s, slab)) {
@@ -275,11 +336,26 @@ uint64_t store_reap(struct store *s) {
             continue;
         }
         *at = slab->link;
-        freed += slab->bytes;
-        slab_destroy(slab);
+        slab->link = ret;
+        ret = slab;
+        *ret_bytes += slab->bytes;
     }
-    s->bytes -= freed;
+    s->bytes -= *ret_bytes;
     check_state(s);
+    return ret;
+}
+
+uint64_t store_reap(struct store *s) {
+    uint64_t freed;
+    bool was_lent = store_recall(s);
+    struct slab *slab = store_unlink_free(s, &freed);
+    /* What follows may charge memory, so it must not keep the guard waiting. */
+    if (was_lent) store_lend(s);
+    while (slab) {
+        struct slab *next = slab->link;
+        slab_destroy(slab);
+        slab = next;
+    }
     return freed;
 }
 
@@ -292,7 +368,7 @@ uint64_t store_next_bytes(const struct store *s) {
 }
 
 uint64_t store_published_epoch(const struct store *s) {
-    return s->epoch;
+    return atomic_load_explicit(&s->epoch, memory_order_relaxed);
 }
 
 uint64_t store_adopted_epoch(const struct store *s) {
@@ -300,15 +376,82 @@ uint64_t store_adopted_epoch(const struct store *s) {
     return atomic_load_explicit(&s->adopted_epoch, memory_order_acquire);
 }
 
+/* ---- lending ---- */
+
+void store_lend(struct store *s) {
+    atomic_store_explicit(&s->publisher, LENT, memory_order_release); /* nobody waits for it */
+}
+
+bool store_recall(struct store *s) {
+    for (;;) {
+        if (store_take(&s->publisher, LENT, HELD)) return true;
+        uint32_t now = atomic_load_explicit(&s->publisher, memory_order_relaxed);
+        if (now == HELD) return false;
+        if (now == BORROWED) store_wait(&s->publisher, BORROWED);
+    }
+}
+
+bool store_borrow(struct store *s) {
+    return store_take(&s->publisher, LENT, BORROWED);
+}
+
+void store_hand_back(struct store *s) {
+    store_put(&s->publisher, LENT);
+}
+
+/* ---- adopting ---- */
+
+static bool names(const struct plan_unit *u, const struct slab *slab) {
+    return u->high == slab || u->low == slab || u->swsc == slab;
+}
+
+/* Invariant 6. */
+static void store_give_back(struct store *s, const struct plan *old, const struct plan *now) {
+    uint64_t bytes = 0;
+    for (uint32_t u = 0; u < old->n_units; u++) {
+        struct slab *const slabs[] = {old->units[u].high, old->units[u].low, old->units[u].swsc};
+        for (size_t i = 0; i < ARRAY_LEN(slabs); i++) {
+            if (!slabs[i] || names(&now->units[u], slabs[i])) continue;
+            if (atomic_load_explicit(&slabs[i]->is_retired, memory_order_relaxed))
+                bytes += slab_give_back(slabs[i]);
+        }
+    }
+    atomic_fetch_add_explicit(&s->given_back, bytes, memory_order_relaxed);
+}
+
 const struct plan *store_adopt(struct store *s, bool *ret_changed) {
     /* Acquire pairs with the release in store_publish(). */
     const struct plan *p = atomic_exchange_explicit(&s->offered, NULL, memory_order_acquire);
     if (ret_changed) *ret_changed = p != NULL;
     if (p) {
+        if (s->adopted) store_give_back(s, s->adopted, p);
         s->adopted = p;
         /* Release pairs with the acquire in store_adopted_epoch(): from here on the loop may free
          * what only older plans name. */
         atomic_store_explicit(&s->adopted_epoch, p->epoch, memory_order_release);
     }
     return s->adopted;
+}
+
+void store_enter(struct store *s) {
+    while (!store_take(&s->reader, NOBODY, INFERENCE)) store_wait(&s->reader, GUARD);
+}
+
+void store_leave(struct store *s) {
+    atomic_store_explicit(&s->reader, NOBODY, memory_order_release); /* nobody waits for it */
+}
+
+bool store_adopt_idle(struct store *s) {
+    if (!store_take(&s->reader, NOBODY, GUARD)) return false;
+    store_adopt(s, NULL);
+    store_put(&s->reader, NOBODY);
+    return true;
+}
+
+void store_urge(struct store *s, uint64_t epoch) {
+    atomic_store_explicit(&s->urgent, epoch, memory_order_relaxed);
+}
+
+uint64_t store_given_back(const struct store *s) {
+    return atomic_load_explicit(&s->given_back, memory_order_relaxed);
 }
