@@ -413,6 +413,10 @@ void pack_announce(const struct pack *p, const struct pack_extent *x) {
         posix_fadvise(gguf_fd(p->g), (off_t)x->offset, (off_t)x->bytes, POSIX_FADV_WILLNEED));
 }
 
+void pack_forget(const struct pack *p) {
+    ignore_result(posix_fadvise(gguf_fd(p->g), 0, 0, POSIX_FADV_DONTNEED));
+}
+
 int pack_read_extent(const struct pack *p, const struct pack_extent *x, void *dst, struct err *e) {
     size_t i = (size_t)(x - p->extents);
     ASSERT(i < p->n_extents);

@@ -29,6 +29,7 @@ struct reader {
     struct stat st;          /* when created; tells a bad disk from a file written over */
     int direct_fd;           /* owned; -1: there is none */
     atomic_bool is_direct; /* relaxed: it falls once, and a late look costs one more failed read */
+    atomic_bool is_held;   /* relaxed: a piece more or less */
     _Atomic uint64_t rate; /* bytes a second; relaxed */
     pthread_mutex_t lock;  /* guards free_us */
     uint64_t free_us;      /* when the bytes asked for so far will have been due */
@@ -49,6 +50,7 @@ int reader_create(const struct pack *p, struct reader **ret, struct err *e) {
     snprintf(path, sizeof(path), "/proc/self/fd/%d", gguf_fd(pack_gguf(p)));
     r->direct_fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
     atomic_init(&r->is_direct, r->direct_fd >= 0);
+    atomic_init(&r->is_held, false);
     atomic_init(&r->rate, 0);
     if (pthread_mutex_init(&r->lock, NULL) != 0) {
         if (r->direct_fd >= 0) close(r->direct_fd);
@@ -64,6 +66,10 @@ void reader_destroy(struct reader *r) {
     if (r->direct_fd >= 0) close(r->direct_fd);
     pthread_mutex_destroy(&r->lock);
     free(r);
+}
+
+void reader_hold(struct reader *r, bool on) {
+    atomic_store_explicit(&r->is_held, on, memory_order_relaxed);
 }
 
 void reader_set_rate(struct reader *r, uint64_t bytes_per_s) {
@@ -152,8 +158,8 @@ static bool is_changed(const struct reader *r) {
             now.st_mtim.tv_nsec != r->st.st_mtim.tv_nsec);
 }
 
-int reader_read(struct reader *r, const struct pack_extent *x, bool is_cached, void *dst,
-                struct reader_watch *w, struct err *e) {
+static int read_all(struct reader *r, const struct pack_extent *x, bool is_cached, void *dst,
+                    struct reader_watch *w, struct err *e) {
     for (uint64_t at = 0; at < x->bytes;) {
         uint64_t rate = atomic_load_explicit(&r->rate, memory_order_relaxed), due = 0;
         uint64_t n = PIECE_BYTES;
@@ -164,6 +170,8 @@ int reader_read(struct reader *r, const struct pack_extent *x, bool is_cached, v
         n = MIN(n, x->bytes - at);
         if (rate > 0) due = due_us(r, rate, (size_t)n);
         if (is_cached && at == 0 && rate == 0) pack_announce(r->pack, x);
+        if (is_cached && atomic_load_explicit(&r->is_held, memory_order_relaxed))
+            return err_set(e, -ECANCELED, "%s: cancelled, memory is above its limit", x->name);
         if (is_cached) populate((uint8_t *)dst + at, (size_t)n);
         int err = read_piece(r, x, is_cached, at, (uint8_t *)dst + at, (size_t)n, w, e);
         if (err < 0) return err;
@@ -171,6 +179,17 @@ int reader_read(struct reader *r, const struct pack_extent *x, bool is_cached, v
         if (is_cancelled(w)) return err_set(e, -ECANCELED, "%s: cancelled", x->name);
         at += n;
     }
+    return 0;
+}
+
+int reader_read(struct reader *r, const struct pack_extent *x, bool is_cached, void *dst,
+                struct reader_watch *w, struct err *e) {
+    int res = read_all(r, x, is_cached, dst, w, e);
+    int fd = gguf_fd(pack_gguf(r->pack));
+    /* Advice, as in forget(). */
+    if (is_cached)
+        ignore_result(posix_fadvise(fd, (off_t)x->offset, (off_t)x->bytes, POSIX_FADV_DONTNEED));
+    if (res < 0) return res;
     if (XXH3_64bits(dst, (size_t)x->bytes) == x->xxh3) return 0;
     return err_set(e, -EBADMSG, "%s: checksum differs (at byte %" PRIu64 ")%s", x->name, x->offset,
                    is_changed(r) ? "; the file was changed after it was opened" : "");

@@ -31,16 +31,19 @@ struct reader_watch {
 int reader_create(const struct pack *p, struct reader **ret, struct err *e) MUST_CHECK;
 void reader_destroy(struct reader *r); /* accepts NULL */
 
+/* While on, reads through the page cache end with -ECANCELED, as each of their pages would be
+ * charged to a cgroup above its limit. Thread: any. */
+void reader_hold(struct reader *r, bool on);
 /* All reads together, from the next piece on; 0: no bound. Thread: any. */
 void reader_set_rate(struct reader *r, uint64_t bytes_per_s);
 /* False once the page cache had to be used. Thread: any. */
 bool reader_is_direct(const struct reader *r);
 
 /* Reads extent `x` of the reader's pack into dst[x->bytes], aligned to 4096, and verifies its
- * checksum. `is_cached`: through the page cache, and left in it, as is right for what is read once
- * and stays. Never sooner than the rate allows. 0, -EBADMSG (checksum, or the file got shorter),
- * -ECANCELED or the system's error; on failure the bytes in dst must not be used. Blocks on the
- * disk. Thread: any, several at once. */
+ * checksum. `is_cached`: through the page cache, as is right for what is read once and stays; it
+ * leaves the cache when the read ends, as what is cached counts as ours. Never sooner than the rate
+ * allows. 0, -EBADMSG (checksum, or the file got shorter), -ECANCELED or the system's error; on
+ * failure the bytes in dst must not be used. Blocks on the disk. Thread: any, several at once. */
 int reader_read(struct reader *r, const struct pack_extent *x, bool is_cached, void *dst,
                 struct reader_watch *w, struct err *e) MUST_CHECK;
 
