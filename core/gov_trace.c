@@ -163,6 +163,13 @@ size_t gov_trace_put_call(uint64_t now_us, const struct gov_input *in, const str
     return end(&to);
 }
 
+size_t gov_trace_put_guard(const struct gov_trace_guard *g, char *ret, size_t cap) {
+    struct line to = {.text = ret, .cap = cap};
+    put(&to, "G,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu32 ",%" PRIu32, g->now_us, g->over_bytes,
+        g->kept_bytes, g->position_from, g->position);
+    return end(&to);
+}
+
 /* ---- reading ---- */
 
 /* A number after `*at`, which is moved behind it; false if there is none, or one that would not be
@@ -273,5 +280,24 @@ int gov_trace_get_call(const char *line, uint64_t *ret_us, struct gov_input *ret
     input_from(v, ret);
     *ret_answer = (struct gov_trace_answer){
         .position = (uint32_t)answer[0], .stage = (uint32_t)answer[1], .reason = reason};
+    return 0;
+}
+
+int gov_trace_get_guard(const char *line, struct gov_trace_guard *ret, struct err *e) {
+    int64_t v[5];
+    const char *at = line + 1;
+    if (line[0] != 'G') return err_set(e, -EBADMSG, "no line of the guard");
+    int r = get_all(&at, "qqquu", v, e);
+    if (r < 0) return r;
+    if (*at) return err_set(e, -EBADMSG, "a line of the guard is too long");
+    if (v[0] < 0 || v[1] < 0 || v[2] < 0)
+        return err_set(e, -EBADMSG, "a line of the guard with a negative number");
+    *ret = (struct gov_trace_guard){
+        .now_us = (uint64_t)v[0],
+        .over_bytes = (uint64_t)v[1],
+        .kept_bytes = (uint64_t)v[2],
+        .position_from = (uint32_t)v[3],
+        .position = (uint32_t)v[4],
+    };
     return 0;
 }

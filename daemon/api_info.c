@@ -257,12 +257,14 @@ void api_info_limit(struct server *s, struct conn *c, const char *body, size_t n
 /* ---- metrics ---- */
 
 /* Weights held, by the rung their unit is computed at; what is streamed is held by nobody. */
-static void put_rungs(struct buf *b, const struct server *s) {
+static void put_rungs(struct buf *b, struct server *s) {
     uint64_t bytes[RUNG_COUNT] = {0};
+    swap_hold(s);
     for (uint32_t u = 0; u < s->model.n_units; u++) {
         enum rung r = store_next_rung(s->model.store, u);
         bytes[r] += pack_unit_bytes(s->model.pack, u, r);
     }
+    swap_lend(s);
     buf_str(b, "# HELP ebb_bytes Weights resident, by rung.\n# TYPE ebb_bytes gauge\n");
     for (unsigned r = 0; r < RUNG_COUNT; r++)
         buf_printf(b, "ebb_bytes{rung=\"%s\"} %" PRIu64 "\n", rung_name((enum rung)r), bytes[r]);

@@ -90,7 +90,9 @@ static void keep_kv(struct call *k) {
     const uint32_t *ids;
     uint32_t n;
     struct kv *kv = jobs_take_kv(k->job, &ids, &n);
+    swap_hold(k->s);
     prefix_put(k->s->model.prefix, ids, n, kv);
+    swap_lend(k->s);
 }
 
 /* The end of a call; `counter` is the one of the four that it belongs to. */
@@ -276,6 +278,23 @@ refused:
 
 /* ---- running ---- */
 
+/* With what is kept of a request that began alike. Its pages are made here, which takes and charges
+ * memory, so the guard is not kept out meanwhile. */
+static int make_kv(struct server *s, struct session_params *p, uint32_t n_pos, struct kv **ret,
+                   struct err *e) {
+    const struct server_model *m = &s->model;
+    swap_hold(s);
+    const struct kv *from = prefix_find(m->prefix, p->prompt, p->n_prompt - 1, &p->n_kept);
+    prefix_pin(m->prefix, from != NULL);
+    swap_lend(s);
+    if (!from) return kv_create(m->mem, m->h, m->kv_type, n_pos, ret, e);
+    int r = kv_fork(m->mem, m->h, n_pos, from, p->n_kept, ret, e);
+    swap_hold(s);
+    prefix_pin(m->prefix, false);
+    swap_lend(s);
+    return r;
+}
+
 /* 1: it runs; 0: not now; negative: refused and freed. */
 static int start_job(struct call *k) {
     struct server *s = k->s;
@@ -285,7 +304,9 @@ static int start_job(struct call *k) {
     const struct server_model *m = &s->model;
     /* At least one token is computed, for its logits. */
     uint32_t n_known = (uint32_t)k->body.prompt.n - 1, n_kept;
+    swap_hold(s);
     prefix_find(m->prefix, k->body.prompt.v, n_known, &n_kept);
+    swap_lend(s);
     int r = swap_room(s, kv_bytes_for(m->h, m->kv_type, n_pos),
                       kv_fork_bytes(m->h, m->kv_type, n_pos, n_kept));
     if (r == 0) return 0;
@@ -303,9 +324,7 @@ static int start_job(struct call *k) {
         .stops = &k->body.stops,
         .ignore_end = k->body.ignore_end,
     };
-    const struct kv *from = prefix_find(m->prefix, p.prompt, n_known, &p.n_kept);
-    r = from ? kv_fork(m->mem, m->h, n_pos, from, p.n_kept, &kv, &e)
-             : kv_create(m->mem, m->h, m->kv_type, n_pos, &kv, &e);
+    r = make_kv(s, &p, n_pos, &kv, &e);
     if (r < 0) goto out;
     r = jobs_make(s->jobs, &p, kv, k, &k->job, &e);
     if (r < 0) goto out;

@@ -128,6 +128,7 @@ static void put_fresh(struct server *s, struct gov_input *in) {
     in->has_cgroup = r->has_cgroup;
     in->cgroup_left_bytes = left_bytes(s, r->cgroup_left_bytes);
     in->cgroup_over_bytes = r->cgroup_over_bytes;
+    in->is_over_limit = w->guard && guard_was_over(w->guard);
     put_stall(w, in);
     in->has_refaults = r->has_refaults;
     in->refaults = r->refaults;
@@ -182,6 +183,14 @@ static void write_trace(struct server *s, const struct gov_settings *set,
         memcpy(t->settings, text, n + 1);
     }
     t->has_head = true;
+    for (unsigned i = 0; i < t->n_acts; i++) {
+        const struct guard_act *a = &t->acts[i];
+        const struct gov_trace_guard g = {a->at_us, a->over_bytes, a->held_kept_bytes,
+                                          a->position_from, a->position};
+        n = gov_trace_put_guard(&g, text, sizeof(text));
+        if (!put_line(t->fd, text, n)) goto failed;
+    }
+    t->n_acts = 0;
     n = gov_trace_put_call(now_us, in, &s->swap.out, text, sizeof(text));
     if (put_line(t->fd, text, n)) return;
 failed:
@@ -189,6 +198,11 @@ failed:
               strerror(errno));
     close(t->fd);
     t->fd = -1;
+}
+
+void govern_trace_guard(struct server *s, const struct guard_act *a) {
+    struct server_trace *t = &s->trace;
+    if (t->fd >= 0 && t->n_acts < TRACE_ACTS) t->acts[t->n_acts++] = *a;
 }
 
 int govern_open_trace(struct server *s, struct err *e) {

@@ -236,11 +236,11 @@ static void guard_check(struct guard *g) {
 
 /* The loop has opened another set: it takes back the last one. */
 static void guard_take_levels(struct guard *g) {
+    if (atomic_load_explicit(&g->retired, memory_order_relaxed)) return; /* first that one */
     struct levels *l = atomic_exchange_explicit(&g->offered, NULL, memory_order_acquire);
     if (!l) return;
     struct levels *old = g->levels;
     g->levels = l;
-    /* The loop empties the slot before it offers another set. */
     atomic_store_explicit(&g->retired, old, memory_order_release);
 }
 
@@ -331,7 +331,7 @@ static int level_open(struct level *l, const char *folder, int inotify_fd, char 
     return 0;
 }
 
-static int levels_open(const char (*folders)[SENSE_MAX_PATH], unsigned n, bool is_told,
+static int levels_open(char (*folders)[SENSE_MAX_PATH], unsigned n, bool is_told,
                        struct levels **ret, struct err *e) {
     char stat[MAX_STAT];
     struct levels *l = malloc(sizeof(*l) + n * sizeof(l->at[0]));
@@ -349,8 +349,7 @@ static int levels_open(const char (*folders)[SENSE_MAX_PATH], unsigned n, bool i
     return 0;
 }
 
-int guard_set_levels(struct guard *g, const char (*folders)[SENSE_MAX_PATH], unsigned n,
-                     struct err *e) {
+int guard_set_levels(struct guard *g, char (*folders)[SENSE_MAX_PATH], unsigned n, struct err *e) {
     struct levels *theirs = NULL, *ours = NULL;
     n = MIN(n, (unsigned)GUARD_MAX_LEVELS);
     int r = levels_open(folders, n, /* is_told= */ true, &theirs, e);

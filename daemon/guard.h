@@ -48,17 +48,17 @@ struct guard_opts {
     struct store *store;
     const struct ladder *ladder;
     struct prefix *prefix;
-    struct mem *mem;       /* held above the limit (mem_hold()) */
-    struct reader *reader; /* likewise (reader_hold()) */
+    struct mem *mem;        /* held above the limit (mem_hold()) */
+    struct reader *reader;  /* likewise (reader_hold()) */
     void (*wake)(void *ud); /* thread: guard; must not charge (uv_async_send) */
     void *ud;
 };
 
 /* One decision. */
 struct guard_act {
-    uint64_t at_us;       /* CLOCK_MONOTONIC */
-    uint64_t over_bytes;  /* above the nearest limit */
-    uint64_t limit_bytes; /* that limit */
+    uint64_t at_us;           /* CLOCK_MONOTONIC */
+    uint64_t over_bytes;      /* above the nearest limit */
+    uint64_t limit_bytes;     /* that limit */
     uint64_t held_kept_bytes; /* kept prefixes that there were */
     uint64_t kept_bytes;      /* and what of them went */
     uint64_t plan_bytes;      /* that the new plan does without */
@@ -75,7 +75,7 @@ void guard_stop(struct guard *g);
 /* Folders of the own cgroup and its ancestors (version 2), nearest first; n may be 0, and beyond
  * GUARD_MAX_LEVELS the furthest are left out. Opens and reads their files once, so it is to be
  * called while below. 0, -ENOMEM or -EMFILE. */
-int guard_set_levels(struct guard *g, const char (*folders)[SENSE_MAX_PATH], unsigned n,
+int guard_set_levels(struct guard *g, char (*folders)[SENSE_MAX_PATH], unsigned n,
                      struct err *e) MUST_CHECK;
 /* A level's files no longer answer: it was moved or removed. Set the levels anew, below. */
 bool guard_has_lost(const struct guard *g);

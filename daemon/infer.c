@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "core/mem.h"
 #include "core/pool.h"
 #include "core/session.h"
 #include "core/store.h"
@@ -92,7 +93,10 @@ static void step(struct infer *in, const struct plan *plan) {
     if (duty >= 1000) return;
     uint64_t rest_us = (now_us() - start_us) * (1000 - duty) / duty;
     jobs_flush(in->js, /* force= */ false);
+    /* While it rests the guard may adopt in its place, so the plan is not looked at after this. */
+    store_leave(in->store);
     jobs_rest(in->js, MIN(rest_us, (uint64_t)INFER_MAX_PAUSE_US));
+    store_enter(in->store);
 }
 
 static void *run(void *ud) {
@@ -100,15 +104,18 @@ static void *run(void *ud) {
     bool is_running = true;
     atomic_store_explicit(&in->tid, gettid(), memory_order_relaxed);
     pool_enter(in->pool);
+    mem_touch_stack();
     while (is_running) {
         bool has_changed = false;
         is_running = jobs_take(in->js, /* may_wait= */ !batch_has_work(in->batch));
+        store_enter(in->store);
         add_new(in, !is_running);
         settle(in);
         const struct plan *plan = store_adopt(in->store, &has_changed);
         /* The loop frees what the old plan held as soon as it hears of it. */
         if (has_changed) jobs_flush(in->js, /* force= */ true);
         if (is_running && plan && batch_has_work(in->batch)) step(in, plan);
+        store_leave(in->store);
         for (uint32_t i = in->n; i-- > 0;)
             if (jobs_has_ended(in->slots[i].job)) end_slot(in, i);
         jobs_flush(in->js, /* force= */ false);

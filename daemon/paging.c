@@ -91,7 +91,10 @@ static void after_serve(uv_work_t *w, int status) {
 
 static void serve(struct server *s) {
     struct server_paging *g = &s->paging;
+    const struct guard *guard = s->swap.guard;
     if (g->n_units == 0 || g->is_stopped) return;
+    /* Threads may be made for it, and their memory charged; the tick tries again. */
+    if (guard && guard_is_over(guard) && !guard_is_exhausted(guard)) return;
     for (size_t i = 0; i < ARRAY_LEN(g->workers); i++) {
         struct server_worker *me = &g->workers[i];
         if (me->is_serving) continue;

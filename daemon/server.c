@@ -123,6 +123,7 @@ static void stop(struct server *s) {
     conn_hub_close(s->hub);
     for (size_t i = 0; i < ARRAY_LEN(s->signals); i++)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
+    relief_stop(s);
     jobs_stop(s->jobs);
     paging_stop(s);
     swap_stop(s);
@@ -230,6 +231,8 @@ static void hurry(struct server *s) {
 
 static void on_tick(uv_timer_t *t) {
     struct server *s = t->data;
+    relief_wait(s);
+    relief_tick(s);
     uint64_t now = server_now_us();
     switch (server_state(s)) {
     case SERVER_LOADING:
@@ -275,6 +278,7 @@ static void on_tick(uv_timer_t *t) {
 
 static void on_wake(uv_async_t *h) {
     struct server *s = h->data;
+    relief_wait(s);
     if (s->swap.pager) swap_adopted(s);
     paging_look(s);
     call_drain_all(s);
@@ -299,6 +303,13 @@ void server_ready(struct server *s) {
         server_give_up(s, SERVER_FAIL_MEMORY);
         return;
     }
+    r = relief_start(s, &e);
+    if (r < 0) {
+        log_event(s->log, LOG_ERROR, "%s", e.msg);
+        server_give_up(s, SERVER_FAIL_MEMORY);
+        return;
+    }
+    pack_forget(s->model.pack);
     jobs_kick(s->jobs);
     move(s, SERVER_READY);
     server_put_status(s, status, sizeof(status));
@@ -491,6 +502,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
 enum server_fail server_run(struct server *s) {
     sigset_t ours;
     server_signals(&ours);
+    mem_touch_stack();
     pthread_sigmask(SIG_UNBLOCK, &ours, NULL); /* the handlers are there; what waited comes now */
     int r = uv_timer_start(&s->tick, on_tick, tick_ms(s), tick_ms(s));
     ASSERT(r == 0);

@@ -15,6 +15,7 @@
 #include "core/kv.h"
 #include "core/pack.h"
 #include "core/pager.h"
+#include "daemon/guard.h"
 #include "daemon/iowork.h"
 #include "daemon/listen.h"
 #include "daemon/metrics.h"
@@ -27,6 +28,7 @@ struct conn;
 struct conn_hub;
 struct engine;
 struct events;
+struct guard;
 struct http_request;
 struct infer;
 struct jobs;
@@ -116,10 +118,13 @@ struct server_stall_total {
 };
 
 /* govern.c: log.trace. */
+enum { TRACE_ACTS = 16 };
 struct server_trace {
     int fd; /* -1: none */
     bool has_head;
     char settings[512]; /* their line as last written */
+    unsigned n_acts;    /* of the guard, to be written */
+    struct guard_act acts[TRACE_ACTS];
 };
 
 struct server_swap {
@@ -144,6 +149,11 @@ struct server_swap {
     struct server_change down;
     uint64_t up_since_us; /* when the step up now under way was decided; 0 = none */
     bool is_stepping;
+    /* The guard and what the loop does for it. */
+    struct guard *guard; /* NULL until READY */
+    unsigned n_holds;    /* of the store's publishing side; it is lent at 0 */
+    uint64_t levels_us;  /* when its levels were last opened */
+    uint64_t urge_us;    /* when the plan on its way down was published; 0: none waits */
 };
 
 /* paging.c. */
@@ -278,8 +288,13 @@ int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z);
 bool govern_headroom(const struct server *s, int32_t *ret_mc);
 int govern_open_trace(struct server *s, struct err *e) MUST_CHECK;
 void govern_close_trace(struct server *s);
+void govern_trace_guard(struct server *s, const struct guard_act *a); /* with the next decision */
 
 /* swap.c */
+/* From swap_hold() to swap_lend() the guard does not publish; what it has done is taken over. They
+ * nest. What lies between should not charge memory (guard.h). */
+void swap_hold(struct server *s);
+void swap_lend(struct server *s);
 int swap_create(struct server *s, uint32_t position, struct err *e) MUST_CHECK;
 void swap_destroy(struct server *s);
 void swap_step(struct server *s);    /* decide and act on the newest reading */
@@ -318,6 +333,13 @@ void reload_note(struct server *s, const char *error, const char *needs_restart)
 struct buf;
 void reload_put_json(const struct server *s, struct buf *b);
 void reload_put_metrics(const struct server *s, struct buf *b);
+
+/* relief.c: what the loop does when its cgroup is above a limit. */
+int relief_start(struct server *s, struct err *e) MUST_CHECK; /* the guard, once READY */
+void relief_stop(struct server *s);
+/* Before what charges memory: waits, for a bounded time, until the guard is below. */
+void relief_wait(struct server *s);
+void relief_tick(struct server *s); /* levels that have changed */
 
 /* alive.c: in every tick until the end begins. */
 void alive_look(struct server *s, uint64_t now);

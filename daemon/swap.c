@@ -13,6 +13,7 @@
 #include "core/store.h"
 #include "daemon/buf.h"
 #include "daemon/events.h"
+#include "daemon/guard.h"
 #include "daemon/jobs.h"
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
@@ -35,6 +36,7 @@ int swap_create(struct server *s, uint32_t position, struct err *e) {
     const struct server_model *m = &s->model;
     struct pager_unit *sizes = calloc(m->n_units, sizeof(*sizes));
     s->swap.units = calloc(m->n_units, sizeof(s->swap.units[0]));
+    s->swap.n_holds = 1; /* until there is a guard */
     if (!sizes || !s->swap.units) {
         free(sizes);
         return err_set(e, -ENOMEM, "no memory to start");
@@ -110,8 +112,15 @@ static void tell(struct server *s, const struct server_change *c, bool is_down) 
 
 /* ---- acting ---- */
 
+/* What a change of position comes from. */
+struct cause {
+    enum gov_reason reason;
+    uint64_t limit_bytes;
+    uint64_t at_us;
+};
+
 /* Position and plan, or only the plan: an extent that the position holds has come or given way. */
-static void publish(struct server *s, const struct pager_action *a, uint64_t started_us) {
+static void publish(struct server *s, const struct pager_action *a, const struct cause *why) {
     struct server_swap *w = &s->swap;
     store_publish(s->model.store, a->position);
     paging_published(s);
@@ -121,10 +130,10 @@ static void publish(struct server *s, const struct pager_action *a, uint64_t sta
         .from = a->position_from,
         .to = a->position,
         .bytes = a->bytes,
-        .reason = w->out.reason,
+        .reason = why->reason,
         .reading_bytes = w->reading.mem_available_bytes,
-        .limit_bytes = w->out.budget_bytes,
-        .started_us = started_us,
+        .limit_bytes = why->limit_bytes,
+        .started_us = why->at_us,
     };
     if (a->position > a->position_from) {
         paging_interrupt(s);
@@ -137,6 +146,7 @@ static void publish(struct server *s, const struct pager_action *a, uint64_t sta
         c.is_pending = true;
         c.epoch = store_published_epoch(s->model.store);
         w->down = c;
+        w->urge_us = server_now_us();
     } else if (a->position < a->position_from) {
         if (c.reason == GOV_STEADY) c.reason = GOV_ROOM;
         if (w->up_since_us) c.started_us = w->up_since_us;
@@ -215,32 +225,80 @@ static void add(struct server *s, const struct pager_action *a) {
     slab_destroy(slab);
 }
 
-/* Takes actions until there is none; true if a plan was published. */
-static bool act(struct server *s, uint64_t started_us) {
+static void discard(struct server *s, const struct pager_action *a) {
+    struct slab **place = &s->swap.units[a->unit].arrived[a->part];
+    slab_destroy(*place);
+    *place = NULL;
+}
+
+static void read_part(struct server *s, const struct pager_action *a, uint64_t now_us) {
+    struct server_swap *w = &s->swap;
+    if (!w->up_since_us && pager_target(w->pager) < a->position) w->up_since_us = now_us;
+    swap_lend(s); /* a thread may be made for it */
+    start_read(s, a);
+    swap_hold(s);
+}
+
+static void set_retired(struct server *s) {
+    pager_set_retired(s->swap.pager,
+                      store_bytes(s->model.store) - store_next_bytes(s->model.store));
+}
+
+/* Takes actions until there is none, while the store is held; true if a plan was published. */
+static bool act(struct server *s, const struct cause *why) {
     struct server_swap *w = &s->swap;
     bool has_published = false;
     for (;;) {
-        struct pager_action a = pager_next(w->pager, started_us);
+        struct pager_action a = pager_next(w->pager, why->at_us);
         switch (a.verb) {
         case PAGER_NONE: return has_published;
         case PAGER_DROP: store_drop(s->model.store, a.unit, pack_parts[a.part]); break;
         case PAGER_ADD: add(s, &a); break;
         case PAGER_PUBLISH:
-            publish(s, &a, started_us);
+            publish(s, &a, why);
             has_published = true;
             break;
-        case PAGER_DISCARD:
-            slab_destroy(w->units[a.unit].arrived[a.part]);
-            w->units[a.unit].arrived[a.part] = NULL;
-            break;
-        case PAGER_READ:
-            if (!w->up_since_us && pager_target(w->pager) < a.position) w->up_since_us = started_us;
-            start_read(s, &a);
-            break;
+        case PAGER_DISCARD: discard(s, &a); break;
+        case PAGER_READ: read_part(s, &a, why->at_us); break;
         case PAGER_CANCEL: iowork_cancel(w->units[a.unit].reads[a.part]); break;
         }
-        pager_set_retired(w->pager, store_bytes(s->model.store) - store_next_bytes(s->model.store));
+        set_retired(s);
     }
+}
+
+/* ---- the guard ---- */
+
+/* What the guard has done in the loop's place: the pager's ledger follows, and publishes the same
+ * position once more. */
+static void swap_take_over(struct server *s) {
+    struct server_swap *w = &s->swap;
+    struct guard_act a, last = {0};
+    prefix_drop_discarded(s->model.prefix);
+    while (guard_next(w->guard, &a)) {
+        govern_trace_guard(s, &a);
+        last = a;
+    }
+    uint32_t position = store_position(s->model.store);
+    if (position <= pager_position(w->pager)) return;
+    const struct cause why = {
+        .reason = GOV_CGROUP,
+        .limit_bytes = last.limit_bytes,
+        .at_us = last.at_us ? last.at_us : server_now_us(),
+    };
+    w->out.position = MAX(w->out.position, position);
+    pager_set_target(w->pager, w->out.position, w->out.weight_budget_bytes);
+    act(s, &why);
+}
+
+void swap_hold(struct server *s) {
+    if (s->swap.n_holds++ > 0) return;
+    store_recall(s->model.store);
+    if (s->swap.guard) swap_take_over(s);
+}
+
+void swap_lend(struct server *s) {
+    ASSERT(s->swap.n_holds > 0);
+    if (--s->swap.n_holds == 0) store_lend(s->model.store);
 }
 
 void swap_stop(struct server *s) {
@@ -249,11 +307,23 @@ void swap_stop(struct server *s) {
             if (s->swap.units[u].reads[k]) iowork_cancel(s->swap.units[u].reads[k]);
 }
 
+/* A long step under the old plan is not waited for. */
+static void swap_urge(struct server *s) {
+    struct server_swap *w = &s->swap;
+    if (!w->urge_us) return;
+    if (store_adopted_epoch(s->model.store) >= w->down.epoch)
+        w->urge_us = 0;
+    else if (server_now_us() - w->urge_us >= GUARD_PATIENCE_US)
+        store_urge(s->model.store, w->down.epoch);
+}
+
 void swap_step(struct server *s) {
     struct server_swap *w = &s->swap;
     if (server_state(s) != SERVER_READY && server_state(s) != SERVER_DRAINING) return;
+    swap_urge(s);
     if (w->is_stepping) return;
     w->is_stepping = true;
+    swap_hold(s);
     bool again = true, is_fresh = w->is_fresh;
     w->is_fresh = false;
     /* After a step up the governor may allow the next at once (an operator raised the limit). A
@@ -263,16 +333,19 @@ void swap_step(struct server *s) {
         govern_step(s, is_fresh, now);
         pager_set_target(w->pager, w->out.position, w->out.weight_budget_bytes);
         make_way(s, 0);
-        again = act(s, now);
+        again = act(s, &(struct cause){w->out.reason, w->out.budget_bytes, now});
         is_fresh = false;
     }
+    swap_lend(s);
     w->is_stepping = false;
 }
 
 void swap_adopted(struct server *s) {
     struct server_swap *w = &s->swap;
     uint64_t freed = store_reap(s->model.store);
-    pager_set_retired(w->pager, store_bytes(s->model.store) - store_next_bytes(s->model.store));
+    swap_hold(s);
+    set_retired(s);
+    swap_lend(s);
     if (w->down.is_pending && store_adopted_epoch(s->model.store) >= w->down.epoch) {
         struct server_change c = w->down;
         w->down.is_pending = false;
@@ -294,7 +367,7 @@ static bool fits(const struct server *s, uint64_t bytes) {
     return held <= budget && bytes <= budget - held;
 }
 
-int swap_room(struct server *s, uint64_t bytes, uint64_t new_bytes) {
+static int find_room(struct server *s, uint64_t bytes, uint64_t new_bytes) {
     struct server_swap *w = &s->swap;
     const struct server_model *m = &s->model;
     uint64_t budget = w->out.budget_bytes, kv = govern_kv_bytes(s);
@@ -317,8 +390,18 @@ int swap_room(struct server *s, uint64_t bytes, uint64_t new_bytes) {
     return 1;
 }
 
+int swap_room(struct server *s, uint64_t bytes, uint64_t new_bytes) {
+    swap_hold(s);
+    int r = find_room(s, bytes, new_bytes);
+    swap_lend(s);
+    return r;
+}
+
 void swap_set_prefix(struct server *s) {
-    if (s->model.prefix) prefix_set_limit(s->model.prefix, s->config.kv_prefix_bytes);
+    if (!s->model.prefix) return;
+    swap_hold(s);
+    prefix_set_limit(s->model.prefix, s->config.kv_prefix_bytes);
+    swap_lend(s);
 }
 
 void swap_room_taken(struct server *s) {

@@ -85,10 +85,10 @@ bad_lines "only a main() may" < <(code kernels core config daemon |
     grep -vE "^($mains):" | grep -vE '^core/err\.c:[0-9]+:[[:space:]]*abort\(\);' |
     grep -vE '^core/mem\.c:[0-9]+:.*\babort\(\);')
 
-check "threads are made by the pool, the inference thread and the sensors only"
+check "threads are made by the pool, the inference thread, the guard and the sensors only"
 bad_lines "creates a thread" < <(code kernels core config daemon |
     grep -E '\b(pthread_create|uv_thread_create[a-z_]*|thrd_create)[[:space:]]*\(' |
-    grep -vE '^(core/pool|daemon/infer|daemon/sense_slow)\.c:')
+    grep -vE '^(core/pool|daemon/guard|daemon/infer|daemon/sense_slow)\.c:')
 
 check "no alloca, no attribute outside core/defs.h, no _GNU_SOURCE in files"
 bad_lines "not in house style" < <(code core config daemon |

@@ -1,0 +1,93 @@
+/* What the loop does while its cgroup is above a limit: as little as possible. The guard gives the
+ * memory back (guard.h); each call of the loop that charges memory would put it to sleep for up to
+ * two seconds, and whatever it holds with it. So it writes nothing and accepts nothing, and only
+ * takes over what the guard has done, until the guard is below or has no more to give. If that
+ * lasts, the limit is below what ebb can shrink to: then it goes on, slowly, and refuses work. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/mem.h"
+#include "core/store.h"
+#include "daemon/guard.h"
+#include "daemon/log.h"
+#include "daemon/sense_cgroup.h"
+#include "daemon/server_internal.h"
+
+enum {
+    MAX_WAIT_US = 1500000, /* far less than the watchdog's patience */
+    TURN_US = 20000,
+    AGAIN_US = 10000000, /* between two tries to open lost levels */
+};
+
+/* Folders of the own cgroup and its ancestors, nearest first. */
+static unsigned find_levels(const struct server *s, char folders[][SENSE_MAX_PATH], unsigned cap) {
+    struct sense_cgroup_place at;
+    unsigned n = 0;
+    if (sense_cgroup_find(s->config.sense_root, &at, NULL) < 0) return 0;
+    for (size_t len = strlen(at.path); n < cap;) {
+        at.path[len] = '\0';
+        if (sense_cgroup_file(s->config.sense_root, &at, "", folders[n], NULL) < 0) break;
+        n++;
+        char *slash = strrchr(at.path, '/');
+        if (!slash || slash == at.path) break;
+        len = (size_t)(slash - at.path);
+    }
+    return n;
+}
+
+static void watch_levels(struct server *s) {
+    char folders[GUARD_MAX_LEVELS][SENSE_MAX_PATH];
+    struct err e = {0};
+    unsigned n = find_levels(s, folders, GUARD_MAX_LEVELS);
+    s->swap.levels_us = server_now_us();
+    if (guard_set_levels(s->swap.guard, folders, n, &e) < 0)
+        log_event(s->log, LOG_WARN, "cannot watch the cgroup's limits: %s", e.msg);
+}
+
+/* Thread: guard. */
+static void relief_wake(void *ud) {
+    struct server *s = ud;
+    uv_async_send(&s->wake);
+}
+
+int relief_start(struct server *s, struct err *e) {
+    const struct guard_opts o = {
+        .store = s->model.store,
+        .ladder = s->model.ladder,
+        .prefix = s->model.prefix,
+        .mem = s->model.mem,
+        .reader = s->model.reader,
+        .wake = relief_wake,
+        .ud = s,
+    };
+    int r = guard_start(&o, &s->swap.guard, e);
+    if (r < 0) return r;
+    watch_levels(s);
+    swap_lend(s);
+    return 0;
+}
+
+void relief_stop(struct server *s) {
+    if (!s->swap.guard) return;
+    swap_hold(s);
+    guard_stop(s->swap.guard);
+    s->swap.guard = NULL;
+}
+
+void relief_wait(struct server *s) {
+    struct guard *g = s->swap.guard;
+    if (!g || guard_is_exhausted(g) || !guard_look(g)) return;
+    uint64_t until = server_now_us() + MAX_WAIT_US;
+    do {
+        swap_hold(s); /* takes over */
+        swap_lend(s);
+        guard_wait(g, TURN_US);
+    } while (guard_look(g) && !guard_is_exhausted(g) && server_now_us() < until);
+}
+
+void relief_tick(struct server *s) {
+    struct guard *g = s->swap.guard;
+    if (!g || guard_is_over(g)) return;
+    mem_settle(s->model.mem);
+    if (guard_has_lost(g) && server_now_us() - s->swap.levels_us >= AGAIN_US) watch_levels(s);
+}
