@@ -217,7 +217,7 @@ static void guard_shed(struct guard *g) {
 
 static void guard_set_over(struct guard *g, bool on) {
     mem_hold(g->o.mem, on);
-    reader_hold(g->o.reader, on);
+    if (g->o.reader) reader_hold(g->o.reader, on);
     atomic_store_explicit(&g->is_exhausted, false, memory_order_relaxed);
     if (on) atomic_store_explicit(&g->was_over, true, memory_order_relaxed);
     atomic_store_explicit(&g->is_over, on, memory_order_relaxed);
@@ -307,7 +307,7 @@ void guard_stop(struct guard *g) {
     levels_destroy(atomic_load_explicit(&g->offered, memory_order_relaxed));
     levels_destroy(atomic_load_explicit(&g->retired, memory_order_relaxed));
     mem_hold(g->o.mem, false);
-    reader_hold(g->o.reader, false);
+    if (g->o.reader) reader_hold(g->o.reader, false);
     close(g->wake_fd);
     free(g);
 }

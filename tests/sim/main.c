@@ -126,11 +126,14 @@ static int replay(struct sim *s, const char *text, size_t n, struct err *e) {
     int r = replay_run(s->file, text, n, on_replayed, s, &got, e);
     if (r == 0 && got.n_calls == 0) r = err_set(e, -EBADMSG, "%s: there is no call in it", s->file);
     if (r < 0) return cmd_fail(&s->env, e);
-    fprintf(s->is_csv ? stderr : stdout, "%" PRIu64 " calls, %" PRIu64 " the same\n", got.n_calls,
-            got.n_same);
+    FILE *to = s->is_csv ? stderr : stdout;
+    fprintf(to, "%" PRIu64 " calls, %" PRIu64 " the same\n", got.n_calls, got.n_same);
+    if (got.n_guard > 0)
+        fprintf(to, "%" PRIu64 " decisions of the guard, %" PRIu64 " the same\n", got.n_guard,
+                got.n_guard - got.n_guard_other);
     if (got.first_line) cmd_warn(&s->env, "%s:%" PRIu64 ": %s", s->file, got.first_line, got.first);
     if (write_svg(s, s->file, e) < 0) return cmd_fail(&s->env, e);
-    return got.n_same == got.n_calls ? CMD_OK : CMD_FAILED;
+    return got.n_same == got.n_calls && got.n_guard_other == 0 ? CMD_OK : CMD_FAILED;
 }
 
 /* ---- a world ---- */

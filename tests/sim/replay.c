@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "core/shed.h"
 
 struct replay {
     struct ladder *ladder; /* owned; NULL before its line */
@@ -60,11 +61,34 @@ static int take_call(struct replay *r, const char *line, struct err *e) {
     return 0;
 }
 
+static int take_guard(struct replay *r, const char *line, struct err *e) {
+    struct gov_trace_guard g;
+    struct replay_result *to = r->result;
+    if (!r->ladder) return err_set(e, -EBADMSG, "a decision of the guard before the ladder");
+    int ret = gov_trace_get_guard(line, &g, e);
+    if (ret < 0) return ret;
+    if (g.position_from > ladder_n_steps(r->ladder) || g.position > ladder_n_steps(r->ladder))
+        return err_set(e, -EBADMSG, "the ladder has no such position");
+    if (g.now_us < r->now_us) return err_set(e, -EBADMSG, "the time goes back");
+    r->now_us = g.now_us;
+    struct shed_choice c = shed_choose(r->ladder, g.position_from, g.kept_bytes, g.over_bytes);
+    to->n_guard++;
+    if (c.position == g.position) return 0;
+    to->n_guard_other++;
+    if (to->first_line != 0) return 0;
+    to->first_line = r->line;
+    snprintf(to->first, sizeof(to->first),
+             "at %.3f s: the guard's recorded position %" PRIu32 ", computed %" PRIu32,
+             (double)g.now_us / 1e6, g.position, c.position);
+    return 0;
+}
+
 static int take_line(struct replay *r, const char *line, struct err *e) {
     switch (line[0]) {
     case '#':
     case '\0': return 0;
     case 'C': return take_call(r, line, e);
+    case 'G': return take_guard(r, line, e);
     case 'L':
         if (r->ladder) return err_set(e, -EBADMSG, "a second ladder: is this more than one trace?");
         return gov_trace_get_ladder(line, &r->ladder, e);

@@ -1,5 +1,6 @@
 /* A recorded trace (core/gov_trace.h), computed again: the governor is a pure function, so each
- * call must come to the position, the stage and the reason that were recorded. */
+ * call must come to the position, the stage and the reason that were recorded, and each decision of
+ * the guard (core/shed.h) to its position. */
 #ifndef EBB_TESTS_SIM_REPLAY_H
 #define EBB_TESTS_SIM_REPLAY_H
 
@@ -20,8 +21,9 @@ typedef void (*replay_fn)(void *ud, const struct replay_call *c);
 
 struct replay_result {
     uint64_t n_calls, n_same;
-    uint64_t first_line; /* with the first call that differs; 0 = none */
-    char first[240];     /* both answers to it, as text */
+    uint64_t n_guard, n_guard_other; /* decisions of the guard, and those that differ */
+    uint64_t first_line;             /* with the first that differs; 0 = none */
+    char first[240];                 /* both answers to it, as text */
 };
 
 /* All calls of text[n]. `name` stands in messages. 0 even if some differ; -EBADMSG ("NAME:LINE:
