@@ -33,7 +33,11 @@ static bool has_moved(struct server *s) {
     struct pages_stats st;
     if (!s->infer || !jobs_is_busy(s->jobs)) return true;
     paging_stats(s, &st);
-    uint64_t sum = jobs_beats(s->jobs) + pool_runs(s->model.pool) + st.n_bytes;
+    /* Above a limit that it cannot get below, a thread may sleep in the kernel for long: then the
+     * guard's looks count, as nothing is stuck but the memory. */
+    const struct guard *g = s->swap.guard;
+    uint64_t sum = jobs_beats(s->jobs) + pool_runs(s->model.pool) + st.n_bytes +
+                   (g && guard_is_over(g) ? guard_beats(g) : 0);
     bool r = sum != s->alive.seen;
     s->alive.seen = sum;
     return r;
