@@ -129,7 +129,7 @@ static void put_fresh(struct server *s, struct gov_input *in) {
     in->mem_available_bytes = left_bytes(s, r->mem_available_bytes);
     in->has_cgroup = r->has_cgroup;
     in->cgroup_left_bytes = left_bytes(s, r->cgroup_left_bytes);
-    in->cgroup_over_bytes = r->cgroup_over_bytes;
+    if (r->has_cgroup) in->cgroup_over_bytes = r->cgroup_over_bytes;
     put_stall(w, in);
     in->has_refaults = r->has_refaults;
     in->refaults = r->refaults;

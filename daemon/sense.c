@@ -133,9 +133,21 @@ static void put_limit(const struct sense *s, const struct sense_tree_reading *c,
     strcpy(r->cgroup_limit_at, path + (n > keep ? n - keep : 0));
 }
 
+/* The totals of another cgroup are distrusted when they are read next, whenever. */
+static void note_generation(struct sense *s) {
+    if (s->generation != 0 && s->tree.generation != s->generation) {
+        s->high_events.is_other = s->oom_events.is_other = true;
+        if (s->stall_source == SENSE_STALL_CGROUP)
+            s->stall_some.is_other = s->stall_full.is_other = true;
+    }
+    s->generation = s->tree.generation;
+}
+
 static void read_cgroup(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
     struct sense_tree_reading c;
-    if (sense_tree_read(&s->tree, w, &c, &r->cgroup_err) < 0) return;
+    int code = sense_tree_read(&s->tree, w, &c, &r->cgroup_err);
+    note_generation(s);
+    if (code < 0) return;
     r->has_cgroup = true;
     r->cgroup_left_bytes = c.least.left_bytes;
     r->cgroup_over_bytes = c.least.over_bytes;
@@ -220,18 +232,6 @@ static void read_own_faults(struct sense *s, const struct sense_when *w, struct 
     if (r->refault_err.code == 0) r->refault_err = e;
 }
 
-/* Where we are. The totals of another cgroup are distrusted when they are read next, whenever. */
-static void find_place(struct sense *s, const struct sense_when *w, struct err *e) {
-    s->has_place = sense_tree_look(&s->tree, w, e) == 0;
-    if (!s->has_place) return;
-    if (s->generation != 0 && s->tree.generation != s->generation) {
-        s->high_events.is_other = s->oom_events.is_other = true;
-        if (s->stall_source == SENSE_STALL_CGROUP)
-            s->stall_some.is_other = s->stall_full.is_other = true;
-    }
-    s->generation = s->tree.generation;
-}
-
 /* There is none, or memory is not accounted by them. */
 static bool is_without_cgroup(const struct sense_reading *r) {
     return r->cgroup_err.code == -ENOENT || r->cgroup_err.code == -ENODATA;
@@ -240,7 +240,8 @@ static bool is_without_cgroup(const struct sense_reading *r) {
 static void read_memory(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
     r->has_mem = sense_meminfo_read(&s->meminfo, s->tree.root, w, &r->mem_available_bytes,
                                     &r->mem_err) == 0;
-    find_place(s, w, &r->cgroup_err);
+    s->has_place = sense_tree_look(&s->tree, w, &r->cgroup_err) == 0;
+    if (s->has_place) note_generation(s);
     if (s->has_place) read_cgroup(s, w, r);
     r->is_cgroup_hidden = !r->has_cgroup && !is_without_cgroup(r);
     read_stall(s, w, r);

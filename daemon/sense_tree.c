@@ -134,6 +134,7 @@ static bool is_same(const struct sense_tree_place *a, const struct sense_tree_pl
 static void set_levels(struct sense_tree *t) {
     size_t n = own_length(&t->at.memory);
     close_levels(t);
+    t->has_read = false;
     for (;;) {
         struct sense_tree_level *l = &t->levels[t->n_levels++];
         *l = (struct sense_tree_level){.n_path = n};
@@ -272,6 +273,7 @@ static int read_level(struct sense_tree *t, unsigned level, const struct sense_w
         if (!l->is_accounted) return 0;
         return err_set(e, -ESTALE, "its files are not there any more");
     }
+    if (!l->is_accounted && t->has_read) t->generation++;
     l->is_accounted = true;
     r = read_used(t, level, w, &x, is_limit(&x, LIMIT) || is_limit(&x, HIGH), e);
     if (r == 0) r = count(t, &x, ret, e);
@@ -346,6 +348,7 @@ int sense_tree_read(struct sense_tree *t, const struct sense_when *w,
     };
     bool is_seen = false;
     int r = read_levels(t, w, &c, &is_seen, e);
+    t->has_read = true;
     if (r == 0 && !is_seen) r = check_accounted(t, w, e);
     if (r < 0) {
         if (e) e->code = r;

@@ -50,10 +50,10 @@ struct sense_tree {
     char text[SENSE_TREE_MAX_SELF]; /* of /proc/self/cgroup when the place was last looked for */
     size_t n_text;
     uint64_t looked_us;
-    bool has_looked, has_place, must_look;
+    bool has_looked, has_place, must_look, has_read;
     struct err err; /* why there is no place */
     struct sense_tree_where at;
-    uint32_t generation; /* of the place of memory: another number, another place; 0 = none yet */
+    uint32_t generation; /* another number: another place, or a level that has files only now */
     unsigned n_levels;
     struct sense_tree_level levels[SENSE_MAX_LEVELS];
 };
