@@ -126,11 +126,10 @@ static void put_limit(const struct sense *s, const struct sense_tree_reading *c,
     r->cgroup_used_bytes = c->least.used_bytes;
     r->is_cgroup_limit_high = c->least.is_high;
     r->cgroup_level = c->level;
-    if (c->least.limit_bytes == UINT64_MAX) return;
     if (sense_tree_path(&s->tree, c->level, "", path, NULL) < 0) return;
     /* Its end says which one it is. */
-    size_t n = strlen(path), keep = sizeof(r->cgroup_limit_at) - 1;
-    strcpy(r->cgroup_limit_at, path + (n > keep ? n - keep : 0));
+    size_t n = strlen(path), keep = sizeof(r->cgroup_at) - 1;
+    strcpy(r->cgroup_at, path + (n > keep ? n - keep : 0));
 }
 
 /* The totals of another cgroup are distrusted when they are read next, whenever. */

@@ -44,12 +44,12 @@ struct sense_reading {
     unsigned cgroup_version;     /* 1 or 2 */
     bool is_cgroup_fallback;     /* ours is not below the mount: one above it */
     uint32_t cgroup_generation;  /* another number, another place */
-    uint64_t cgroup_limit_bytes; /* the nearest; UINT64_MAX = no limit, and then none of these: */
-    uint64_t cgroup_used_bytes;
-    bool is_cgroup_limit_high; /* it is memory.high, which does not kill */
-    unsigned cgroup_level;     /* whose it is: 0 = our own, 1 = the one above, ... */
-    char cgroup_limit_at[96];  /* its folder, or the end of that */
-    bool has_cgroup_events;    /* never without has_cgroup; the root cgroup has none */
+    uint64_t cgroup_limit_bytes; /* the nearest; UINT64_MAX = there is none */
+    uint64_t cgroup_used_bytes;  /* of it; without a limit of no meaning */
+    bool is_cgroup_limit_high;   /* it is memory.high, which does not kill */
+    unsigned cgroup_level;       /* whose it is: 0 = our own, 1 = the one above, ... */
+    char cgroup_at[96];     /* its folder (the end of a long one); of our own without a limit */
+    bool has_cgroup_events; /* never without has_cgroup; the root cgroup has none */
     uint64_t cgroup_high_events;
     uint64_t cgroup_oom_events; /* kills by the kernel in our cgroup, and allocations it failed */
     struct err cgroup_err;
