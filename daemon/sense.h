@@ -22,6 +22,7 @@
 enum {
     SENSE_STALE_US = 3000000,
     SENSE_RESCAN_US = 10000000,
+    SENSE_FAULTS_US = 1000000,
     SENSE_MAX_CHANGES = 24, /* lines of sense_changes() */
     SENSE_MAX_WHY = 256,
 };
@@ -61,8 +62,9 @@ struct sense_reading {
     uint64_t stall_full_us;
     struct err stall_err;
 
-    bool has_refaults; /* of the whole system */
-    uint64_t refaults; /* file pages that were dropped and read again */
+    uint64_t faults_us; /* when the rest was read: each second, or always while no stall is known */
+    bool has_refaults;  /* of the whole system */
+    uint64_t refaults;  /* file pages that were dropped and read again */
     uint64_t alloc_stalls;
     uint64_t swap_outs; /* pages */
     bool has_own_major_faults;
@@ -99,6 +101,8 @@ struct sense_opts {
     bool owns_pressure; /* someone has a trigger on our cgroup's memory.pressure: never read it */
     uint64_t slow_us;   /* between two readings of /sys; 0 = one second */
     uint64_t rescan_us; /* what is absent is looked for again after so long; 0 = SENSE_RESCAN_US */
+    uint64_t
+        faults_us; /* between two readings of vmstat beside a known stall; 0 = SENSE_FAULTS_US */
 };
 
 /* Starts the thread. 0, -ENAMETOOLONG (root or zones) or -ENOMEM/-EAGAIN (no memory, no thread).

@@ -319,9 +319,7 @@ static int check_accounted(struct sense_tree *t, const struct sense_when *w, str
         if (memcmp(text + i, "memory", 6) != 0 || before != ' ') continue;
         if (after != ' ' && after != '\n') continue;
         if (!at->is_fallback) return 0;
-        return err_set(e, -ESTALE,
-                       "our cgroup is not below the mount, whose top has no limits: see "
-                       "/proc/self/cgroup");
+        return err_set(e, -ESTALE, "our cgroup is not below the mount: see /proc/self/cgroup");
     }
     return err_set(e, -ENODATA,
                    "cgroups do not account memory (a kernel parameter such as "
@@ -364,6 +362,9 @@ int sense_tree_read(struct sense_tree *t, const struct sense_when *w,
     int r = read_levels(t, w, &c, &is_seen, e);
     t->has_read = true;
     if (r == 0 && !is_seen) r = check_accounted(t, w, e);
+    /* The top of all of version 1 has the files too, and of course no limit. */
+    if (r == 0 && c.version == 1 && c.is_fallback && c.least.limit_bytes == UINT64_MAX)
+        r = err_set(e, -ESTALE, "our cgroup is not below the mount: see /proc/self/cgroup");
     if (r < 0) {
         if (e) e->code = r;
         return r;

@@ -20,8 +20,8 @@
 #include "daemon/sense_text.h"
 
 enum {
-    SENSE_MAX_LEVELS = 16, /* cgroups from our own up; those above are not looked at */
-    SENSE_TREE_MAX_SELF = 4096,
+    SENSE_MAX_LEVELS = 16,      /* cgroups from our own up; those above are not looked at */
+    SENSE_TREE_MAX_SELF = 8192, /* a line for each of a dozen hierarchies */
     SENSE_TREE_FILES = 5,
 };
 

@@ -134,10 +134,11 @@ struct server_swap {
     bool has_reading;
     struct server_stall stall;
     struct server_stall_total stall_total;
-    uint64_t heat_seen_us; /* of the zones' last reading */
-    uint32_t n_alarms;     /* of the watch, not yet decided on */
-    bool has_pace;         /* the inference thread has been told */
-    bool is_fresh;         /* no decision has been made on it yet */
+    uint64_t heat_seen_us;   /* of the zones' last reading */
+    uint64_t faults_seen_us; /* of vmstat's */
+    uint32_t n_alarms;       /* of the watch, not yet decided on */
+    bool has_pace;           /* the inference thread has been told */
+    bool is_fresh;           /* no decision has been made on it yet */
     uint64_t operator_limit_bytes;
     uint64_t wanted_bytes;   /* KV that waits for room */
     struct swap_unit *units; /* [n_units] */

@@ -639,6 +639,8 @@ static void version_1_is_read(void) {
     CHECK_EQU(left_of(root, 0), 600);
     root_remove("sys/fs/cgroup/memory/memory.usage_in_bytes");
     CHECK_EQU(left_of(root, -EBADMSG), 77);
+    root_put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    CHECK_EQU(left_of(root, -ESTALE), 77); /* none, but whose? */
 }
 
 static void paths_of_version_1_are_checked(void) {

@@ -28,7 +28,8 @@ static struct sense_reading reading, before; /* large */
 static struct sense *create(const char *root, const char *zones) {
     struct sense *s;
     struct err e = {0};
-    const struct sense_opts o = {.root = root, .zones = zones, .slow_us = SLOW_US, .rescan_us = 1};
+    const struct sense_opts o = {
+        .root = root, .zones = zones, .slow_us = SLOW_US, .rescan_us = 1, .faults_us = 1};
     REQUIRE_OK(sense_create(&o, &s, &e), &e);
     REQUIRE(sense_wait(s, 20 * SECOND));
     return s;
@@ -207,6 +208,35 @@ static void totals_that_go_back_are_unknown_once(void) {
     CHECK(reading.has_refaults && reading.refaults == 60 && reading.alloc_stalls == 4);
     CHECK(reading.has_own_major_faults && reading.own_major_faults == 41);
     CHECK(reading.has_cgroup_events && reading.cgroup_high_events == 6);
+    CHECK(sense_destroy(s));
+}
+
+/* Beside a known stall vmstat is for people, and read each second alone. */
+static void faults_are_read_less_often(void) {
+    const char *root = root_make();
+    struct sense *s;
+    struct err e = {0};
+    put_all();
+    const struct sense_opts o = {.root = root, .slow_us = SLOW_US, .rescan_us = 1};
+    REQUIRE_OK(sense_create(&o, &s, &e), &e);
+    uint64_t now = now_us();
+    sense_read(s, now, &reading);
+    CHECK(reading.has_refaults && reading.refaults == 50 && reading.faults_us == now);
+    put_vmstat(60, 6);
+    sense_read(s, now + SENSE_FAULTS_US - 1, &reading);
+    CHECK(reading.has_refaults && reading.refaults == 50 && reading.faults_us == now);
+    CHECK(reading.has_own_major_faults && reading.own_major_faults == 42);
+    sense_read(s, now + SENSE_FAULTS_US, &reading);
+    CHECK(reading.refaults == 60 && reading.faults_us == now + SENSE_FAULTS_US);
+    /* Without it the governor goes by them: each time. */
+    root_remove("proc/pressure/memory");
+    root_remove("sys/fs/cgroup/ebb/memory.pressure");
+    put_vmstat(70, 6);
+    sense_read(s, now + SENSE_FAULTS_US + 1, &reading);
+    CHECK(!reading.has_stall && reading.refaults == 70);
+    put_vmstat(80, 6);
+    sense_read(s, now + SENSE_FAULTS_US + 2, &reading);
+    CHECK_EQU(reading.refaults, 80);
     CHECK(sense_destroy(s));
 }
 
@@ -554,6 +584,7 @@ static const struct t_case cases[] = {
     {"nothing_is_absent", nothing_is_absent},
     {"the_best_source_of_stalls_is_taken", the_best_source_of_stalls_is_taken},
     {"totals_that_go_back_are_unknown_once", totals_that_go_back_are_unknown_once},
+    {"faults_are_read_less_often", faults_are_read_less_often},
     {"another_cgroup_is_unknown_once", another_cgroup_is_unknown_once},
     {"changes_are_told_once", changes_are_told_once},
     {"zones_that_come_and_go_are_told", zones_that_come_and_go_are_told},
