@@ -68,13 +68,15 @@ static void note_stall(struct server_swap *w, const struct sense_reading *now, u
 void govern_sense(struct server *s) {
     struct server_swap *w = &s->swap;
     static const enum log_level levels[] = {LOG_WARN, LOG_INFO};
-    struct sense_change changes[SENSE_MAX_CHANGES];
+    struct sense_change changes[SENSE_MAX_CHANGES], lines[SENSE_MAX_LINES];
     struct sense_reading now;
     uint64_t now_us = server_now_us();
+    sense_set_rescan(w->sense, s->config.sense_rescan_us);
     sense_read(w->sense, now_us, &now);
     unsigned n = sense_changes(w->has_reading ? &w->reading : NULL, &now, changes);
+    n = sense_report(&w->report, changes, n, &now, now_us, s->config.sense_report_us, true, lines);
     for (unsigned i = 0; i < n; i++)
-        log_event(s->log, levels[changes[i].is_good], "%s", changes[i].text);
+        log_event(s->log, levels[lines[i].is_good], "%s", lines[i].text);
     note_stall(w, &now, now_us);
     w->reading = now;
     w->has_reading = true;
@@ -127,11 +129,12 @@ static void put_fresh(struct server *s, struct gov_input *in) {
     in->mem_available_bytes = left_bytes(s, r->mem_available_bytes);
     in->has_cgroup = r->has_cgroup;
     in->cgroup_left_bytes = left_bytes(s, r->cgroup_left_bytes);
-    in->cgroup_over_bytes = r->cgroup_over_bytes;
+    if (r->has_cgroup) in->cgroup_over_bytes = r->cgroup_over_bytes;
     in->is_over_limit = w->guard && guard_was_over(w->guard);
     put_stall(w, in);
-    in->has_refaults = r->has_refaults;
+    in->has_refaults = r->has_refaults && r->faults_us != w->faults_seen_us;
     in->refaults = r->refaults;
+    w->faults_seen_us = r->faults_us;
     in->n_alarms = w->n_alarms;
     w->n_alarms = 0;
     /* A reading of the zones counts once, whoever asks how often. */
@@ -143,6 +146,7 @@ void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
     struct server_swap *w = &s->swap;
     *ret = (struct gov_input){
         .is_cooling = w->reading.has_cooling && w->reading.is_cooling,
+        .cgroup_over_bytes = w->reading.is_cgroup_hidden,
         .operator_limit_bytes = w->operator_limit_bytes,
         .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - govern_fixed_bytes(&s->model),
         .other_bytes = govern_other_bytes(s),

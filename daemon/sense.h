@@ -1,7 +1,8 @@
 /* One reading of everything the governor looks at. Each source can be unknown by itself, and what
  * is unknown is never zero and never plenty: a value counts only if its has_* flag is set.
  *
- * Files of /proc and of cgroups are read at the call, in a hundred microseconds on a small machine.
+ * Files of /proc and of cgroups are read at the call, in a hundred microseconds on a small machine,
+ * by descriptors that are kept (sense_file.h): above a limit of our cgroup nothing may be opened.
  * Those of /sys (zones, clocks, firmware) go through drivers that may take long or never answer: a
  * thread of their own reads them once a second, and a reading takes its newest result. A result
  * older than SENSE_STALE_US is unknown.
@@ -14,10 +15,14 @@
 
 #include "core/err.h"
 #include "daemon/sense_cpufreq.h"
+#include "daemon/sense_text.h"
 #include "daemon/sense_thermal.h"
+#include "daemon/sense_tree.h"
 
 enum {
     SENSE_STALE_US = 3000000,
+    SENSE_RESCAN_US = 10000000,
+    SENSE_FAULTS_US = 1000000,
     SENSE_MAX_CHANGES = 24, /* lines of sense_changes() */
     SENSE_MAX_WHY = 256,
 };
@@ -35,12 +40,21 @@ struct sense_reading {
     struct err mem_err;           /* why it is unknown, if it is; so for each _err */
 
     bool has_cgroup;
-    uint64_t cgroup_left_bytes; /* before the nearest memory.high or .max; UINT64_MAX = no limit */
-    uint64_t cgroup_over_bytes; /* beyond one of them: memory.high lets that be, and slows us */
-    bool has_cgroup_events;     /* never without has_cgroup; the root cgroup has none */
+    uint64_t cgroup_left_bytes;  /* before the nearest memory.high or .max; UINT64_MAX = no limit */
+    uint64_t cgroup_over_bytes;  /* beyond one of them: memory.high lets that be, and slows us */
+    unsigned cgroup_version;     /* 1 or 2 */
+    bool is_cgroup_fallback;     /* ours is not below the mount: one above it */
+    uint32_t cgroup_generation;  /* another number, another place */
+    uint64_t cgroup_limit_bytes; /* the nearest; UINT64_MAX = there is none */
+    uint64_t cgroup_used_bytes;  /* of it; without a limit of no meaning */
+    bool is_cgroup_limit_high;   /* it is memory.high, which does not kill */
+    unsigned cgroup_level;       /* whose it is: 0 = our own, 1 = the one above, ... */
+    char cgroup_at[96];     /* its folder (the end of a long one); of our own without a limit */
+    bool has_cgroup_events; /* never without has_cgroup; the root cgroup has none */
     uint64_t cgroup_high_events;
     uint64_t cgroup_oom_events; /* kills by the kernel in our cgroup, and allocations it failed */
     struct err cgroup_err;
+    bool is_cgroup_hidden; /* memory is accounted by cgroups, and ours tells nothing: not "none" */
 
     bool has_stall;
     enum sense_stall stall_source; /* NONE without has_stall */
@@ -48,8 +62,9 @@ struct sense_reading {
     uint64_t stall_full_us;
     struct err stall_err;
 
-    bool has_refaults; /* of the whole system */
-    uint64_t refaults; /* file pages that were dropped and read again */
+    uint64_t faults_us; /* when the rest was read: each second, or always while no stall is known */
+    bool has_refaults;  /* of the whole system */
+    uint64_t refaults;  /* file pages that were dropped and read again */
     uint64_t alloc_stalls;
     uint64_t swap_outs; /* pages */
     bool has_own_major_faults;
@@ -85,6 +100,9 @@ struct sense_opts {
                          * copied. NULL = "auto" */
     bool owns_pressure; /* someone has a trigger on our cgroup's memory.pressure: never read it */
     uint64_t slow_us;   /* between two readings of /sys; 0 = one second */
+    uint64_t rescan_us; /* what is absent is looked for again after so long; 0 = SENSE_RESCAN_US */
+    uint64_t
+        faults_us; /* between two readings of vmstat beside a known stall; 0 = SENSE_FAULTS_US */
 };
 
 /* Starts the thread. 0, -ENAMETOOLONG (root or zones) or -ENOMEM/-EAGAIN (no memory, no thread).
@@ -104,6 +122,22 @@ void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret);
 
 /* The trigger on our cgroup's memory.pressure came or went (watch.h). */
 void sense_set_owns_pressure(struct sense *s, bool owns);
+
+/* Above a limit of our cgroup: from the next reading on nothing is opened or looked for, until it
+ * is set back. What was open goes on to answer. */
+void sense_set_quiet(struct sense *s, bool is_quiet);
+void sense_set_rescan(struct sense *s, uint64_t rescan_us);
+
+/* One of the cgroups that we lie in. */
+struct sense_level {
+    unsigned version; /* 1: memory.limit_in_bytes, memory.usage_in_bytes; 2: memory.high, ... */
+    char folder[SENSE_MAX_PATH];
+};
+
+/* Our own and those above it, as the last reading found them: how many, 0 if that is not known. The
+ * number in *ret_generation is another one when they are others. */
+unsigned sense_levels(const struct sense *s, struct sense_level ret[SENSE_MAX_LEVELS],
+                      uint32_t *ret_generation);
 
 /* ---- telling (sense_list.c): pure, any thread ---- */
 
@@ -130,7 +164,7 @@ enum sense_state {
 struct sense_status {
     const char *name; /* "mem_available", "cgroup", "stall", ...: lower case, stable; static */
     enum sense_state state;
-    char value[128];         /* "1234 MiB", for people; "" unless known */
+    char value[224];         /* "1234 MiB", for people; "" unless known */
     char why[SENSE_MAX_WHY]; /* "" if known */
 };
 

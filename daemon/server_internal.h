@@ -20,6 +20,7 @@
 #include "daemon/listen.h"
 #include "daemon/metrics.h"
 #include "daemon/sense.h"
+#include "daemon/sense_report.h"
 #include "daemon/server.h"
 
 struct batch;
@@ -134,13 +135,15 @@ struct server_swap {
     struct sense *sense;
     struct watch *watch; /* NULL: nothing tells us of pressure */
     struct sense_reading reading;
+    struct sense_report report; /* what of it was logged */
     bool has_reading;
     struct server_stall stall;
     struct server_stall_total stall_total;
-    uint64_t heat_seen_us; /* of the zones' last reading */
-    uint32_t n_alarms;     /* of the watch, not yet decided on */
-    bool has_pace;         /* the inference thread has been told */
-    bool is_fresh;         /* no decision has been made on it yet */
+    uint64_t heat_seen_us;   /* of the zones' last reading */
+    uint64_t faults_seen_us; /* of vmstat's */
+    uint32_t n_alarms;       /* of the watch, not yet decided on */
+    bool has_pace;           /* the inference thread has been told */
+    bool is_fresh;           /* no decision has been made on it yet */
     uint64_t operator_limit_bytes;
     uint64_t wanted_bytes;   /* KV that waits for room */
     struct swap_unit *units; /* [n_units] */

@@ -670,6 +670,10 @@ static void unknown_memory_is_not_plenty(void) {
     CHECK_EQU(out.position, STEPS);
     CHECK_EQ(out.reason, GOV_MEM_UNKNOWN);
 
+    r.in.cgroup_over_bytes = 1; /* nor does memory beside a cgroup that is there and not read */
+    for (int i = 0; i < 320; i++, r.now_us += SEC / 10) CHECK_EQU(step(&r, 1060).position, STEPS);
+    r.in.cgroup_over_bytes = 0;
+
     /* Known, then lost: believed for stale_us, then nothing grows and the ceiling stays. */
     while (r.in.position == STEPS) {
         r.now_us += SEC / 10;
