@@ -68,8 +68,9 @@ static void put_zones(struct buf *b, const struct server *s) {
         put_celsius(b, "passive_celsius", z->has_passive, z->passive_mc);
         put_celsius(b, "hot_celsius", z->has_hot, z->hot_mc);
         put_celsius(b, "critical_celsius", z->has_critical, z->critical_mc);
-        put_celsius(b, "trip_celsius", true, govern_trip_mc(s, z));
-        buf_str(b, "}");
+        struct sense_trip trip = govern_trip(s, z);
+        put_celsius(b, "trip_celsius", true, trip.mc);
+        buf_printf(b, ",\"trip_source\":\"%s\"}", sense_trip_name(trip.source));
         is_first = false;
     }
     buf_str(b, "]");

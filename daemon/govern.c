@@ -19,34 +19,27 @@
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
 
-enum { DEFAULT_TRIP_MC = 80000, CRITICAL_DISTANCE_MC = 10000 };
-
 void govern_settings(const struct server *s, struct gov_settings *ret) {
     govern_set_make(&s->config, s->model.pool ? pool_threads(s->model.pool) : 1, ret);
 }
 
 /* ---- readings ---- */
 
-int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z) {
-    if (s->config.heat_trip_mc != CONFIG_AUTO) return (int32_t)s->config.heat_trip_mc;
-    if (z->has_passive) return z->passive_mc;
-    if (z->has_hot) return z->hot_mc;
-    if (z->has_critical) return z->critical_mc - CRITICAL_DISTANCE_MC;
-    return DEFAULT_TRIP_MC;
+static int32_t set_trip_mc(const struct server *s) {
+    uint64_t mc = s->config.heat_trip_mc;
+    return mc == CONFIG_AUTO ? SENSE_TRIP_AUTO : (int32_t)mc;
+}
+
+struct sense_trip govern_trip(const struct server *s, const struct sense_zone *z) {
+    int32_t mc = set_trip_mc(s);
+    return mc == SENSE_TRIP_AUTO ? sense_zone_trip(z) : (struct sense_trip){SENSE_TRIP_SET, mc};
 }
 
 bool govern_headroom(const struct server *s, int32_t *ret_mc) {
     const struct sense_reading *r = &s->swap.reading;
-    int64_t least = INT32_MAX;
-    bool has = false;
-    for (uint32_t i = 0; i < r->n_zones; i++) {
-        const struct sense_zone *z = &r->zones[i];
-        if (!z->is_wanted || !z->has_temp) continue;
-        least = MIN(least, (int64_t)govern_trip_mc(s, z) - z->temp_mc);
-        has = true;
-    }
-    if (!has || !r->has_heat) return false;
-    *ret_mc = (int32_t)least;
+    struct sense_headroom h = sense_zone_headroom(r->zones, r->n_zones, set_trip_mc(s));
+    if (!h.has || !r->has_heat) return false;
+    *ret_mc = h.least_mc;
     return true;
 }
 

@@ -13,10 +13,6 @@ enum {
     MAX_LISTED = 1024, /* entries of the folder that are looked at */
 };
 
-/* What chips call their own sensors: cpu-thermal, soc-thermal, bigcore0-thermal, package-thermal,
- * x86_pkg_temp, tj-thermal. An acpitz of a PC may be anything, but mostly is the processor. */
-static const char *const chip_words[] = {"cpu", "soc", "core", "package", "pkg", "tj-", "acpitz"};
-
 int sense_thermal_parse_mc(const char *text, size_t n, int32_t *ret_mc, struct err *e) {
     int64_t v;
     int r = sense_text_signed(text, n, &v, e);
@@ -26,26 +22,6 @@ int sense_thermal_parse_mc(const char *text, size_t n, int32_t *ret_mc, struct e
                        (long long)v, SENSE_MIN_MC, SENSE_MAX_MC);
     *ret_mc = (int32_t)v;
     return 0;
-}
-
-bool sense_thermal_is_listed(const char *wanted, const char *type) {
-    size_t n_type = strlen(type);
-    if (n_type == 0) return false;
-    for (const char *at = wanted;;) {
-        size_t n = strcspn(at, ",");
-        const char *name = at, *next = at + n;
-        while (n > 0 && *name == ' ') name++, n--;
-        while (n > 0 && name[n - 1] == ' ') n--;
-        if (n == n_type && memcmp(name, type, n) == 0) return true;
-        if (*next == '\0') return false;
-        at = next + 1;
-    }
-}
-
-bool sense_thermal_is_chip(const char *type) {
-    for (size_t i = 0; i < ARRAY_LEN(chip_words); i++)
-        if (strstr(type, chip_words[i])) return true;
-    return false;
 }
 
 bool sense_thermal_is_cpu_cooling(const char *type) {
@@ -77,11 +53,6 @@ static int read_mc(const char *folder, const char *name, int32_t *ret_mc) {
     return r < 0 ? r : sense_thermal_parse_mc(text, n, ret_mc, NULL);
 }
 
-static void take_lowest(int32_t mc, bool *has, int32_t *lowest_mc) {
-    if (!*has || mc < *lowest_mc) *lowest_mc = mc;
-    *has = true;
-}
-
 static void read_trips(const char *folder, struct sense_zone *z) {
     for (unsigned i = 0; i < SENSE_MAX_TRIPS; i++) {
         char name[40], type[SENSE_MAX_TYPE];
@@ -91,9 +62,7 @@ static void read_trips(const char *folder, struct sense_zone *z) {
         if (r == -ENOENT) return; /* they are numbered without gaps */
         snprintf(name, sizeof(name), "trip_point_%u_temp", i);
         if (r < 0 || read_mc(folder, name, &mc) < 0) continue;
-        if (strcmp(type, "passive") == 0) take_lowest(mc, &z->has_passive, &z->passive_mc);
-        if (strcmp(type, "hot") == 0) take_lowest(mc, &z->has_hot, &z->hot_mc);
-        if (strcmp(type, "critical") == 0) take_lowest(mc, &z->has_critical, &z->critical_mc);
+        sense_zone_add_trip(z, type, mc);
     }
 }
 
@@ -131,7 +100,7 @@ static int read_zones(const char *root, const char *wanted, struct sense_thermal
                       uint32_t *numbers, struct err *e) {
     char folder[SENSE_MAX_PATH];
     size_t n, n_beyond;
-    bool is_auto = strcmp(wanted, "auto") == 0, has_chip = false;
+    bool is_auto = strcmp(wanted, "auto") == 0;
     int r = sense_text_path(folder, e, root, "/sys/class/thermal");
     if (r == 0)
         r = sense_text_numbered(folder, "thermal_zone", numbers, MAX_LISTED, &n, &n_beyond, e);
@@ -142,12 +111,11 @@ static int read_zones(const char *root, const char *wanted, struct sense_thermal
         r = sense_text_path(folder, e, root, "/sys/class/thermal/thermal_zone%u", numbers[i]);
         if (r < 0) return r;
         if (!read_zone(folder, &z)) continue;
-        z.is_wanted = is_auto ? sense_thermal_is_chip(z.type)
-                              : sense_thermal_is_listed(wanted, z.type);
-        has_chip |= z.is_wanted;
+        /* By itself first: whether there is a chip is known behind the last one. */
+        z.is_wanted = is_auto ? sense_zone_is_chip(&z) : sense_zone_is_listed(wanted, z.type);
         add_zone(t, &z);
     }
-    for (uint32_t i = 0; is_auto && !has_chip && i < t->n_zones; i++) t->zones[i].is_wanted = true;
+    sense_zone_choose(wanted, t->zones, t->n_zones);
     if (t->n_zones == 0) return err_set(e, -ENODATA, "there is no thermal zone");
     return 0;
 }

@@ -1,34 +1,18 @@
 /* Thermal zones: temperatures and the points at which the kernel acts, read from the system and not
- * from a table of boards. Zone numbers change between boots and when drivers come late, so a zone
- * is what its type says, and several may have the same one. */
+ * from a table of boards. What they mean is in sense_zone.h. */
 #ifndef EBB_DAEMON_SENSE_THERMAL_H
 #define EBB_DAEMON_SENSE_THERMAL_H
 
 #include "core/defs.h"
+#include "daemon/sense_zone.h"
 
 struct err;
 
 enum {
     SENSE_MAX_ZONES = 64,  /* watched; what is beyond is counted */
-    SENSE_MAX_TYPE = 32,   /* the kernel's limit is 20 */
     SENSE_MIN_MC = -40000, /* what sensors of boards can measure: other values are of */
     SENSE_MAX_MC = 150000, /* a broken one (-32768000, 200000000 are seen) */
     SENSE_MAX_TRIPS = 32,  /* looked at in one zone */
-};
-
-struct sense_zone {
-    char type[SENSE_MAX_TYPE]; /* "cpu-thermal"; "" if it cannot be read */
-    uint32_t number;           /* of thermal_zone<number>, now */
-    bool is_wanted;            /* by its type */
-    bool has_temp;
-    int32_t temp_mc;
-    bool has_passive; /* trip points, the lowest of each kind */
-    int32_t passive_mc;
-    bool has_hot;
-    int32_t hot_mc;
-    bool has_critical;
-    int32_t critical_mc;
-    int temp_code; /* why there is no temperature: negative errno */
 };
 
 struct sense_thermal {
@@ -43,11 +27,6 @@ struct sense_thermal {
  * SENSE_MIN_MC..SENSE_MAX_MC). */
 int sense_thermal_parse_mc(const char *text, size_t n, int32_t *ret_mc, struct err *e) MUST_CHECK;
 
-/* True if `wanted` ("cpu-thermal, gpu-thermal") names the type. Blanks around names do not count.
- */
-bool sense_thermal_is_listed(const char *wanted, const char *type);
-/* True if the type is one of those that "auto" looks for: of the processor or the whole chip. */
-bool sense_thermal_is_chip(const char *type);
 /* True if a cooling device of that type slows a processor down. */
 bool sense_thermal_is_cpu_cooling(const char *type);
 

@@ -272,8 +272,8 @@ uint64_t govern_fixed_bytes(const struct server_model *m); /* resident at every 
 /* Caches of ended requests are in neither: they give way to anything. */
 uint64_t govern_kv_bytes(const struct server *s);
 uint64_t govern_other_bytes(const struct server *s);
-/* The temperature not to be reached in a zone. */
-int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z);
+/* The temperature not to be reached in a zone, by the settings or by the zone's own trip points. */
+struct sense_trip govern_trip(const struct server *s, const struct sense_zone *z);
 /* Least distance to it; false: no zone that matters is known. */
 bool govern_headroom(const struct server *s, int32_t *ret_mc);
 int govern_open_trace(struct server *s, struct err *e) MUST_CHECK;
