@@ -72,6 +72,10 @@ void sense_set_owns_pressure(struct sense *s, bool owns) {
     s->owns_pressure = owns;
 }
 
+void sense_set_quiet(struct sense *s, bool is_quiet) {
+    sense_slow_set_quiet(s->slow, is_quiet);
+}
+
 /* ---- totals ---- */
 
 /* False if the value went back or is another's: then it is only remembered. */

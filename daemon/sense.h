@@ -105,6 +105,10 @@ void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret);
 /* The trigger on our cgroup's memory.pressure came or went (watch.h). */
 void sense_set_owns_pressure(struct sense *s, bool owns);
 
+/* Whether our cgroup is above a limit, where looking for sensors of /sys would put their thread to
+ * sleep: sense_slow.h. Any thread; charges nothing. */
+void sense_set_quiet(struct sense *s, bool is_quiet);
+
 /* ---- telling (sense_list.c): pure, any thread ---- */
 
 /* One for each thing that can be known or not. */

@@ -1,5 +1,9 @@
 /* What is read from /sys, on a thread of its own: drivers may take long, and one may never answer.
- * The thread publishes a whole result; whoever asks gets a copy of the newest one and its age. */
+ * The thread publishes a whole result; whoever asks gets a copy of the newest one and its age.
+ *
+ * What is there is looked for once in ten intervals; in between the thread opens nothing, so that a
+ * cgroup above its limit does not put it to sleep (sense_file.h), and while it is set quiet it
+ * looks for nothing either. */
 #ifndef EBB_DAEMON_SENSE_SLOW_H
 #define EBB_DAEMON_SENSE_SLOW_H
 
@@ -27,7 +31,7 @@ typedef void (*sense_slow_fn)(void *ud, struct sense_slow_result *ret);
 struct sense_slow_opts {
     const char *root;     /* copied */
     const char *zones;    /* copied */
-    uint64_t interval_us; /* from the end of a reading to the next */
+    uint64_t interval_us; /* from the end of a reading to the next; scans come after ten */
     sense_slow_fn read;   /* NULL = the three sensors; another one is for tests */
     void *ud;             /* of `read`; must outlive the thread */
 };
@@ -40,6 +44,10 @@ int sense_slow_create(const struct sense_slow_opts *o, struct sense_slow **ret,
 /* Accepts NULL. False if the thread does not end within a fifth of a second: it is left behind, and
  * frees what it uses should it ever end. */
 bool sense_slow_destroy(struct sense_slow *s);
+
+/* From the next reading on: whether it may open nothing, as our cgroup is above a limit. Any
+ * thread; charges nothing. */
+void sense_slow_set_quiet(struct sense_slow *s, bool is_quiet);
 
 /* Copies the newest result. False, and *ret untouched, before the first one. Never waits for a
  * reading. Any thread. */

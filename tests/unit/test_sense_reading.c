@@ -33,9 +33,10 @@ static struct sense *create(const char *root, const char *zones) {
     return s;
 }
 
-/* Reads until the thread has seen what was put in place before the call. */
+/* Reads until the thread has seen what was put in place before the call: it looks for zones at each
+ * tenth reading. */
 static void read_new(struct sense *s) {
-    uint64_t since = now_us();
+    uint64_t since = now_us() + 10 * SLOW_US;
     do {
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         sense_read(s, now_us(), &reading);
