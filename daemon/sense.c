@@ -250,7 +250,7 @@ static void read_slow(struct sense *s, uint64_t now_us, struct sense_reading *r)
     bool has_result = sense_slow_take(s->slow, n);
     struct err e = {0};
     if (check_age(s, has_result, now_us, &e) < 0) {
-        r->heat_err = r->clock_err = r->throttle_err = e;
+        r->heat_err = r->clock_err = r->throttle_err = r->quota_err = e;
         return;
     }
     put_heat(n, r);
@@ -265,6 +265,9 @@ static void read_slow(struct sense *s, uint64_t now_us, struct sense_reading *r)
     r->throttle_bits = n->throttle_bits;
     r->throttle_mask = n->throttle_mask;
     r->throttle_err = n->throttle_err;
+    r->has_quota = n->has_quota;
+    r->quota = n->quota;
+    r->quota_err = n->quota_err;
 }
 
 void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret) {

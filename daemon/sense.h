@@ -14,6 +14,7 @@
 
 #include "core/err.h"
 #include "daemon/sense_cpufreq.h"
+#include "daemon/sense_quota.h"
 #include "daemon/sense_thermal.h"
 
 enum {
@@ -75,6 +76,10 @@ struct sense_reading {
     uint32_t throttle_bits; /* SENSE_RPI_*, of sense_rpi.h */
     uint32_t throttle_mask; /* those that the source can tell */
     struct err throttle_err;
+
+    bool has_quota; /* of CPUs, by time */
+    struct sense_quota quota;
+    struct err quota_err;
 };
 
 struct sense;

@@ -27,6 +27,7 @@ struct sense_slow {
     void *ud;
     struct sense_zones *zones_kept; /* the thread's alone, as is all down to `working` */
     struct sense_clocks *clocks_kept;
+    struct sense_quotas *quotas_kept;
     struct sense_rpi rpi;
     struct sense_slow_result working; /* being filled */
     pthread_t thread;
@@ -63,11 +64,13 @@ static void read_sensors(void *ud, struct sense_slow_result *ret) {
                        0;
     ret->has_throttle = sense_rpi_read(&s->rpi, s->root, &w, &ret->throttle_bits,
                                        &ret->throttle_mask, &ret->throttle_err) == 0;
+    ret->has_quota = sense_quota_read(s->quotas_kept, &w, &ret->quota, &ret->quota_err) == 0;
 }
 
 static void free_slow(struct sense_slow *s) {
     sense_thermal_destroy(s->zones_kept);
     sense_cpufreq_destroy(s->clocks_kept);
+    sense_quota_destroy(s->quotas_kept);
     sense_rpi_close(&s->rpi);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->lock);
@@ -137,6 +140,7 @@ int sense_slow_create(const struct sense_slow_opts *o, struct sense_slow **ret, 
     sense_rpi_init(&s->rpi);
     int r = sense_thermal_create(s->root, s->zones, &s->zones_kept, e);
     if (r == 0) r = sense_cpufreq_create(s->root, &s->clocks_kept, e);
+    if (r == 0) r = sense_quota_create(s->root, "/proc/self/cgroup", &s->quotas_kept, e);
     if (r == 0) r = start(s, e);
     if (r < 0) {
         free_slow(s);

@@ -9,6 +9,7 @@
 
 #include "core/err.h"
 #include "daemon/sense_cpufreq.h"
+#include "daemon/sense_quota.h"
 #include "daemon/sense_thermal.h"
 
 struct sense_slow_result {
@@ -23,6 +24,9 @@ struct sense_slow_result {
     bool has_throttle;
     uint32_t throttle_bits, throttle_mask;
     struct err throttle_err;
+    bool has_quota;
+    struct sense_quota quota;
+    struct err quota_err;
 };
 
 /* Fills a zeroed result. May block. */
@@ -32,7 +36,7 @@ struct sense_slow_opts {
     const char *root;     /* copied */
     const char *zones;    /* copied */
     uint64_t interval_us; /* from the end of a reading to the next; scans come after ten */
-    sense_slow_fn read;   /* NULL = the three sensors; another one is for tests */
+    sense_slow_fn read;   /* NULL = the four sensors; another one is for tests */
     void *ud;             /* of `read`; must outlive the thread */
 };
 
