@@ -69,6 +69,8 @@ struct config {
     char sense_root[CONFIG_MAX_STR]; /* sense.root: folder that holds proc/ and sys/, "/" */
     uint64_t sense_interval_us;      /* sense.interval, 100ms */
     uint64_t sense_stale_us;         /* sense.stale: how long an old reading is believed, 5s */
+    uint64_t sense_rescan_us;        /* sense.rescan: until an absent file is sought again, 10s */
+    uint64_t sense_report_us;        /* sense.report: between two lines on a source, 30s */
 
     enum log_level log_level;       /* log.level: error warn info debug */
     char log_trace[CONFIG_MAX_STR]; /* log.trace: file, "" = none */

@@ -131,6 +131,10 @@ static const struct schema_key keys[] = {
      "Time between two readings"},
     {"sense.stale", SCHEMA_TIME, true, false, AT(sense_stale_us), 2 * SEC, 10 * MIN1, "5s",
      "How long the last good reading is believed when a source fails; two intervals at least"},
+    {"sense.rescan", SCHEMA_TIME, true, false, AT(sense_rescan_us), 10 * MS, 60 * MIN1, "10s",
+     "Time after which a file of the kernel that is not there is looked for again"},
+    {"sense.report", SCHEMA_TIME, true, false, AT(sense_report_us), 0, 60 * MIN1, "30s",
+     "Time between two log lines on one source; changes in between are counted"},
 
     {"log.level", SCHEMA_LOG_LEVEL, true, false, AT(log_level), LOG_ERROR, LOG_DEBUG, "info",
      "Least important messages that are written"},

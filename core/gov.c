@@ -43,7 +43,7 @@ struct view {
     uint64_t system; /* what the system leaves us, what the own cgroup does: shed for these */
     uint64_t cgroup;
     uint64_t room; /* the lesser of the two as grown on */
-    bool is_known; /* the system's memory is known and fresh, and the cgroup's if it ever was */
+    bool is_known; /* the system's memory is known and fresh, and the cgroup's if there is one */
     bool is_pressed;
     bool is_pressed_hard;
     bool is_calm;
@@ -97,7 +97,8 @@ static struct view look(const struct gov_state *st, const struct gov_settings *s
     v.room = MIN(gov_sub(gov_source_low(&st->mem), set->reserve_bytes),
                  gov_source_low(&st->cgroup));
     v.is_known = gov_source_is_fresh(&st->mem, set->stale_us, now_us) &&
-                 (!st->cgroup.has || gov_source_is_fresh(&st->cgroup, set->stale_us, now_us));
+                 (st->cgroup.has ? gov_source_is_fresh(&st->cgroup, set->stale_us, now_us)
+                                 : in->cgroup_over_bytes == 0);
     look_at_pressure(st, &v);
     return v;
 }

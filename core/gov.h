@@ -28,8 +28,9 @@
  * that have never changed say no more than that either, however hot they are.
  *
  * Unknown never counts as plenty: a source that was known and fails stays the ceiling it was, and
- * nothing grows once it is stale; without any reading of memory since the start the lowest position
- * is taken; zones that were known and are gone mean a middle stage. */
+ * nothing grows once it is stale; without any reading of memory since the start, or of a cgroup
+ * that is there, the lowest position is taken; zones that were known and are gone mean a middle
+ * stage. */
 #ifndef EBB_CORE_GOV_H
 #define EBB_CORE_GOV_H
 
@@ -64,7 +65,8 @@ struct gov_input {
     bool has_mem, has_cgroup, has_stall, has_refaults, has_heat;
     uint64_t mem_available_bytes;
     uint64_t cgroup_left_bytes;    /* UINT64_MAX = no limit */
-    uint64_t cgroup_over_bytes;    /* beyond its limit: nothing is left then */
+    uint64_t cgroup_over_bytes;    /* beyond its limit: nothing is left then. Without has_cgroup:
+                                    * 0 = there is none, else it is there and cannot be read */
     uint64_t stall_some_us;        /* total */
     uint64_t stall_full_us;        /* total */
     uint64_t refaults;             /* total, pages */

@@ -15,6 +15,7 @@
 #include "daemon/ctl_field.h"
 #include "daemon/sense_cgroup.h"
 #include "daemon/sense_text.h"
+#include "daemon/sense_tree.h"
 
 /* A limit closer to what is held than this leaves no room for requests. */
 static const uint64_t near_bytes = UINT64_C(32) << 20;
@@ -63,27 +64,29 @@ static void check_own_swap(struct ctl_doctor *d) {
 /* --- its cgroup --- */
 
 struct place {
-    struct sense_cgroup_place at;
+    struct sense_tree_place at;       /* of what accounts memory, or could */
     char path[SENSE_CGROUP_MAX_PATH]; /* the one looked at: at.path, or one above */
+    char unit[SENSE_CGROUP_MAX_PATH]; /* as the service manager has it */
 };
 
 static bool find_place(const struct ctl_doctor *d, struct place *ret) {
-    char text[4096], folder[SENSE_MAX_PATH];
+    char text[SENSE_TREE_MAX_SELF];
+    struct sense_tree_where where;
     int n = ctl_doctor_read_pid(d, "cgroup", text, sizeof(text));
-    if (n < 0 || sense_cgroup_parse_path(text, (size_t)n, ret->at.path, NULL) < 0) return false;
-    if (sense_text_path(folder, NULL, d->c->root, "/sys/fs/cgroup/unified") < 0) return false;
-    ret->at.is_hybrid = access(folder, F_OK) == 0;
-    strcpy(ret->path, ret->at.path);
+    if (n < 0 || sense_tree_locate(d->c->root, text, (size_t)n, &where, NULL) < 0) return false;
+    ret->at = where.memory;
+    strcpy(ret->path, where.memory.path);
+    strcpy(ret->unit, where.has_v2 ? where.v2.path : where.memory.path);
     return true;
 }
 
 static int read_place(const struct ctl_doctor *d, const struct place *p, const char *name,
                       char *buf, size_t n) {
     char rel[SENSE_MAX_PATH];
-    int len = snprintf(rel, sizeof(rel), "/sys/fs/cgroup%s%s/%s", p->at.is_hybrid ? "/unified" : "",
-                       strcmp(p->path, "/") == 0 ? "" : p->path, name);
-    if (len < 0 || (size_t)len >= sizeof(rel)) return -ENAMETOOLONG;
-    return ctl_doctor_read(d, rel, buf, n);
+    struct sense_tree_place at = p->at;
+    strcpy(at.path, p->path);
+    int r = sense_tree_place_path("/", &at, name, rel, NULL);
+    return r < 0 ? r : ctl_doctor_read(d, rel, buf, n);
 }
 
 static bool read_limit(const struct ctl_doctor *d, const struct place *p, const char *name,
@@ -170,14 +173,20 @@ static void check_cgroup(struct ctl_doctor *d) {
     if (d->pid == 0) return;
     if (!find_place(d, &p)) {
         ctl_doctor_say(d, CTL_NOTE, "unit", "nothing to do unless limits are wanted",
-                       "the daemon is in no cgroup of version 2 that can be seen from here");
+                       "the daemon is in no cgroup that can be seen from here");
         return;
     }
-    bool is_unit = strstr(p.path, ".service") != NULL;
+    bool is_unit = strstr(p.unit, ".service") != NULL;
     ctl_doctor_say(d, is_unit ? CTL_GOOD : CTL_NOTE, "unit",
                    "it was started by hand: no limit, no restart and no sandbox; systemctl start "
                    "ebbd",
-                   "cgroup %.300s", p.path);
+                   "cgroup %.300s", p.unit);
+    if (p.at.version == 1) {
+        check_limit(d, &p, "memory.limit_in_bytes", "MemoryMax=",
+                    "above it the kernel kills the daemon (control groups of version 1 have no "
+                    "memory.high, which only slows down)");
+        return;
+    }
     if (read_place(d, &p, "memory.current", text, sizeof(text)) < 0) return; /* see `cgroup` */
     check_limit(d, &p, "memory.high", "MemoryHigh=",
                 "below what is held the kernel slows the daemon down for ever, and never kills it");

@@ -107,6 +107,13 @@ static const char *cgroup_advice(const struct kernel *k, char *buf, size_t n) {
     return buf;
 }
 
+/* What is unknown, as opposed to absent, is a place that is not found or a file that says nothing.
+ */
+static const char hidden_cgroup_advice[] =
+    "nothing grows while a limit may be near and is not seen: in a container use a cgroup "
+    "namespace "
+    "of its own (docker run --cgroupns=private), or mount /sys/fs/cgroup of the same one";
+
 /* --- the sources --- */
 
 struct source {
@@ -145,7 +152,8 @@ static void say_any(struct ctl_doctor *d, const struct kernel *k, const struct s
     else if (strcmp(s->name, "stall") == 0)
         say_source(d, s, CTL_NOTE, CTL_NOTE, "pressure", psi_advice(k, buf, sizeof(buf)));
     else if (strcmp(s->name, "cgroup") == 0)
-        say_source(d, s, CTL_NOTE, CTL_NOTE, "cgroup", cgroup_advice(k, buf, sizeof(buf)));
+        say_source(d, s, CTL_BAD, CTL_NOTE, "cgroup",
+                   s->is_absent ? cgroup_advice(k, buf, sizeof(buf)) : hidden_cgroup_advice);
     else if (strcmp(s->name, "refaults") == 0)
         say_source(d, s, CTL_NOTE, CTL_NOTE, "vmstat",
                    "thrashing goes unseen without it: the unit must not set ProcSubset=pid");

@@ -45,13 +45,15 @@ static void note_stall(struct server_swap *w, const struct sense_reading *now, u
 void govern_sense(struct server *s) {
     struct server_swap *w = &s->swap;
     static const enum log_level levels[] = {LOG_WARN, LOG_INFO};
-    struct sense_change changes[SENSE_MAX_CHANGES];
+    struct sense_change changes[SENSE_MAX_CHANGES], lines[SENSE_MAX_LINES];
     struct sense_reading now;
     uint64_t now_us = server_now_us();
+    sense_set_rescan(w->sense, s->config.sense_rescan_us);
     sense_read(w->sense, now_us, &now);
     unsigned n = sense_changes(w->has_reading ? &w->reading : NULL, &now, changes);
+    n = sense_report(&w->report, changes, n, &now, now_us, s->config.sense_report_us, true, lines);
     for (unsigned i = 0; i < n; i++)
-        log_event(s->log, levels[changes[i].is_good], "%s", changes[i].text);
+        log_event(s->log, levels[lines[i].is_good], "%s", lines[i].text);
     note_stall(w, &now, now_us);
     govern_note_quota(s, &now);
     w->reading = now;
@@ -118,6 +120,7 @@ void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
     struct server_swap *w = &s->swap;
     *ret = (struct gov_input){
         .is_cooling = govern_cooling(&w->reading) == GOVERN_COOLING,
+        .cgroup_over_bytes = w->reading.is_cgroup_hidden,
         .operator_limit_bytes = w->operator_limit_bytes,
         .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - govern_fixed_bytes(&s->model),
         .other_bytes = govern_other_bytes(s),

@@ -7,11 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/sense_cgroup.h"
+#include "daemon/sense_file.h"
 #include "daemon/sense_meminfo.h"
 #include "daemon/sense_psi.h"
 #include "daemon/sense_slow.h"
 #include "daemon/sense_text.h"
+#include "daemon/sense_tree.h"
 #include "daemon/sense_vmstat.h"
 
 /* A total as it was last read. */
@@ -22,15 +23,17 @@ struct total {
 };
 
 struct sense {
-    char root[SENSE_MAX_PATH];
     bool owns_pressure;
+    bool is_quiet;
+    uint64_t rescan_us;
     struct sense_slow *slow;
     struct sense_slow_result newest; /* taken from `slow`; kept here for its size */
     uint64_t first_read_us;          /* 0 = sense_read() has not been called */
 
-    bool has_place;                  /* where we are is known at this reading */
-    bool was_placed;                 /* it was at some reading */
-    struct sense_cgroup_place place; /* the newest that was known */
+    struct sense_file meminfo, vmstat, self_stat, pressure;
+    struct sense_tree tree; /* also has the root */
+    bool has_place;         /* where we are is known at this reading */
+    uint32_t generation;    /* of the tree when it was last read */
     enum sense_stall stall_source;
     struct total stall_some, stall_full;
     struct total high_events, oom_events;
@@ -44,6 +47,7 @@ int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) 
         .root = o->root,
         .zones = o->zones ? o->zones : "auto",
         .interval_us = o->slow_us ? o->slow_us : 1000000,
+        .rescan_us = o->rescan_us ? o->rescan_us : SENSE_RESCAN_US,
     };
     /* Also checks that the root fits. */
     int r = sense_slow_create(&so, &s->slow, e);
@@ -51,8 +55,11 @@ int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) 
         free(s);
         return r;
     }
-    strcpy(s->root, o->root);
+    struct sense_file *const files[] = {&s->meminfo, &s->vmstat, &s->self_stat, &s->pressure};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) sense_file_init(files[i]);
+    sense_tree_init(&s->tree, o->root);
     s->owns_pressure = o->owns_pressure;
+    s->rescan_us = o->rescan_us ? o->rescan_us : SENSE_RESCAN_US;
     *ret = s;
     return 0;
 }
@@ -60,6 +67,9 @@ int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) 
 bool sense_destroy(struct sense *s) {
     if (!s) return true;
     bool has_ended = sense_slow_destroy(s->slow);
+    struct sense_file *const files[] = {&s->meminfo, &s->vmstat, &s->self_stat, &s->pressure};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) sense_file_close(files[i]);
+    sense_tree_fini(&s->tree);
     free(s);
     return has_ended;
 }
@@ -70,10 +80,28 @@ bool sense_wait(struct sense *s, uint64_t timeout_us) {
 
 void sense_set_owns_pressure(struct sense *s, bool owns) {
     s->owns_pressure = owns;
+    if (owns) sense_tree_close_pressure(&s->tree);
 }
 
 void sense_set_quiet(struct sense *s, bool is_quiet) {
+    s->is_quiet = is_quiet;
     sense_slow_set_quiet(s->slow, is_quiet);
+}
+
+void sense_set_rescan(struct sense *s, uint64_t rescan_us) {
+    s->rescan_us = rescan_us;
+    sense_slow_set_rescan(s->slow, rescan_us);
+}
+
+unsigned sense_levels(const struct sense *s, struct sense_level ret[SENSE_MAX_LEVELS],
+                      uint32_t *ret_generation) {
+    unsigned n = 0;
+    for (; s->has_place && n < s->tree.n_levels; n++) {
+        ret[n].version = s->tree.at.memory.version;
+        if (sense_tree_path(&s->tree, n, "", ret[n].folder, NULL) < 0) break;
+    }
+    *ret_generation = s->tree.generation;
+    return n;
 }
 
 /* ---- totals ---- */
@@ -91,12 +119,30 @@ static void began_anew(struct err *e, const char *what) {
 
 /* ---- memory ---- */
 
-static void read_cgroup(struct sense *s, struct sense_reading *r) {
-    struct sense_cgroup c;
-    if (sense_cgroup_read(s->root, &s->place, &c, &r->cgroup_err) < 0) return;
+static void put_limit(const struct sense *s, const struct sense_tree_reading *c,
+                      struct sense_reading *r) {
+    char path[SENSE_MAX_PATH];
+    r->cgroup_version = c->version;
+    r->is_cgroup_fallback = c->is_fallback;
+    r->cgroup_generation = s->tree.generation;
+    r->cgroup_limit_bytes = c->least.limit_bytes;
+    r->cgroup_used_bytes = c->least.used_bytes;
+    r->is_cgroup_limit_high = c->least.is_high;
+    r->cgroup_level = c->level;
+    if (c->least.limit_bytes == UINT64_MAX) return;
+    if (sense_tree_path(&s->tree, c->level, "", path, NULL) < 0) return;
+    /* Its end says which one it is. */
+    size_t n = strlen(path), keep = sizeof(r->cgroup_limit_at) - 1;
+    strcpy(r->cgroup_limit_at, path + (n > keep ? n - keep : 0));
+}
+
+static void read_cgroup(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
+    struct sense_tree_reading c;
+    if (sense_tree_read(&s->tree, w, &c, &r->cgroup_err) < 0) return;
     r->has_cgroup = true;
-    r->cgroup_left_bytes = c.left_bytes;
-    r->cgroup_over_bytes = c.over_bytes;
+    r->cgroup_left_bytes = c.least.left_bytes;
+    r->cgroup_over_bytes = c.least.over_bytes;
+    put_limit(s, &c, r);
     if (!c.has_events) return;
     uint64_t ooms;
     if (__builtin_add_overflow(c.events.oom, c.events.oom_kill, &ooms)) ooms = UINT64_MAX;
@@ -112,22 +158,21 @@ static void read_cgroup(struct sense *s, struct sense_reading *r) {
 }
 
 /* The best source that can be read now. */
-static enum sense_stall read_psi(const struct sense *s, struct sense_psi *ret, struct err *e) {
+static enum sense_stall read_psi(struct sense *s, const struct sense_when *w, struct sense_psi *ret,
+                                 struct err *e) {
     char path[SENSE_MAX_PATH];
-    if (s->has_place && !s->owns_pressure &&
-        sense_cgroup_file(s->root, &s->place, "memory.pressure", path, e) == 0 &&
-        sense_psi_read(path, ret, e) == 0)
+    if (s->has_place && !s->owns_pressure && sense_tree_read_pressure(&s->tree, w, ret, e) == 0)
         return SENSE_STALL_CGROUP;
-    if (sense_text_path(path, e, s->root, "/proc/pressure/memory") == 0 &&
-        sense_psi_read(path, ret, e) == 0)
+    if (sense_text_path(path, e, s->tree.root, "/proc/pressure/memory") == 0 &&
+        sense_psi_read(&s->pressure, path, w, ret, e) == 0)
         return SENSE_STALL_SYSTEM;
     return SENSE_STALL_NONE;
 }
 
-static void read_stall(struct sense *s, struct sense_reading *r) {
+static void read_stall(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
     struct sense_psi p;
     struct err e = {0};
-    enum sense_stall source = read_psi(s, &p, &e);
+    enum sense_stall source = read_psi(s, w, &p, &e);
     if (source == SENSE_STALL_NONE) {
         r->stall_err = e;
         return;
@@ -148,58 +193,62 @@ static void read_stall(struct sense *s, struct sense_reading *r) {
     r->stall_full_us = p.full_us;
 }
 
-static void read_refaults(struct sense *s, struct sense_reading *r) {
+static void read_vmstat(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
     struct sense_vmstat v;
-    uint64_t own;
-    struct err own_err = {0};
-    if (sense_vmstat_read(s->root, &v, &r->refault_err) == 0) {
-        bool ok = goes_on(&s->refaults, v.refaults);
-        ok = goes_on(&s->alloc_stalls, v.alloc_stalls) && ok;
-        ok = goes_on(&s->swap_outs, v.swap_outs) && ok;
-        if (ok) {
-            r->has_refaults = true;
-            r->refaults = v.refaults;
-            r->alloc_stalls = v.alloc_stalls;
-            r->swap_outs = v.swap_outs;
-        } else {
-            began_anew(&r->refault_err, "a total of proc/vmstat");
-        }
+    if (sense_vmstat_read(&s->vmstat, s->tree.root, w, &v, &r->refault_err) < 0) return;
+    bool ok = goes_on(&s->refaults, v.refaults);
+    ok = goes_on(&s->alloc_stalls, v.alloc_stalls) && ok;
+    ok = goes_on(&s->swap_outs, v.swap_outs) && ok;
+    if (!ok) {
+        began_anew(&r->refault_err, "a total of proc/vmstat");
+        return;
     }
-    if (sense_vmstat_read_self(s->root, &own, &own_err) == 0) {
+    r->has_refaults = true;
+    r->refaults = v.refaults;
+    r->alloc_stalls = v.alloc_stalls;
+    r->swap_outs = v.swap_outs;
+}
+
+static void read_own_faults(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
+    uint64_t own;
+    struct err e = {0};
+    if (sense_vmstat_read_self(&s->self_stat, s->tree.root, w, &own, &e) == 0) {
         if (goes_on(&s->own_major_faults, own)) {
             r->has_own_major_faults = true;
             r->own_major_faults = own;
         } else {
-            began_anew(&own_err, "the major faults of proc/self/stat");
+            began_anew(&e, "the major faults of proc/self/stat");
         }
     }
-    if (r->refault_err.code == 0) r->refault_err = own_err;
-}
-
-static bool is_same_place(const struct sense_cgroup_place *a, const struct sense_cgroup_place *b) {
-    return a->is_hybrid == b->is_hybrid && strcmp(a->path, b->path) == 0;
+    if (r->refault_err.code == 0) r->refault_err = e;
 }
 
 /* Where we are. The totals of another cgroup are distrusted when they are read next, whenever. */
-static void find_place(struct sense *s, struct err *e) {
-    struct sense_cgroup_place place;
-    s->has_place = sense_cgroup_find(s->root, &place, e) == 0;
+static void find_place(struct sense *s, const struct sense_when *w, struct err *e) {
+    s->has_place = sense_tree_look(&s->tree, w, e) == 0;
     if (!s->has_place) return;
-    if (s->was_placed && !is_same_place(&s->place, &place)) {
+    if (s->generation != 0 && s->tree.generation != s->generation) {
         s->high_events.is_other = s->oom_events.is_other = true;
         if (s->stall_source == SENSE_STALL_CGROUP)
             s->stall_some.is_other = s->stall_full.is_other = true;
     }
-    s->was_placed = true;
-    s->place = place;
+    s->generation = s->tree.generation;
 }
 
-static void read_memory(struct sense *s, struct sense_reading *r) {
-    r->has_mem = sense_meminfo_read(s->root, &r->mem_available_bytes, &r->mem_err) == 0;
-    find_place(s, &r->cgroup_err);
-    if (s->has_place) read_cgroup(s, r);
-    read_stall(s, r);
-    read_refaults(s, r);
+/* There is none, or memory is not accounted by them. */
+static bool is_without_cgroup(const struct sense_reading *r) {
+    return r->cgroup_err.code == -ENOENT || r->cgroup_err.code == -ENODATA;
+}
+
+static void read_memory(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
+    r->has_mem = sense_meminfo_read(&s->meminfo, s->tree.root, w, &r->mem_available_bytes,
+                                    &r->mem_err) == 0;
+    find_place(s, w, &r->cgroup_err);
+    if (s->has_place) read_cgroup(s, w, r);
+    r->is_cgroup_hidden = !r->has_cgroup && !is_without_cgroup(r);
+    read_stall(s, w, r);
+    read_vmstat(s, w, r);
+    read_own_faults(s, w, r);
 }
 
 /* ---- what the thread found ---- */
@@ -272,7 +321,12 @@ static void read_slow(struct sense *s, uint64_t now_us, struct sense_reading *r)
 
 void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret) {
     *ret = (struct sense_reading){0};
+    const struct sense_when w = {
+        .now_us = now_us,
+        .rescan_us = s->rescan_us,
+        .may_open = !s->is_quiet,
+    };
     if (s->first_read_us == 0) s->first_read_us = now_us;
-    read_memory(s, ret);
+    read_memory(s, &w, ret);
     read_slow(s, now_us, ret);
 }

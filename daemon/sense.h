@@ -1,7 +1,8 @@
 /* One reading of everything the governor looks at. Each source can be unknown by itself, and what
  * is unknown is never zero and never plenty: a value counts only if its has_* flag is set.
  *
- * Files of /proc and of cgroups are read at the call, in a hundred microseconds on a small machine.
+ * Files of /proc and of cgroups are read at the call, in a hundred microseconds on a small machine,
+ * by descriptors that are kept (sense_file.h): above a limit of our cgroup nothing may be opened.
  * Those of /sys (zones, clocks, firmware) go through drivers that may take long or never answer: a
  * thread of their own reads them once a second, and a reading takes its newest result. A result
  * older than SENSE_STALE_US is unknown.
@@ -15,10 +16,13 @@
 #include "core/err.h"
 #include "daemon/sense_cpufreq.h"
 #include "daemon/sense_quota.h"
+#include "daemon/sense_text.h"
 #include "daemon/sense_thermal.h"
+#include "daemon/sense_tree.h"
 
 enum {
     SENSE_STALE_US = 3000000,
+    SENSE_RESCAN_US = 10000000,
     SENSE_MAX_CHANGES = 24, /* lines of sense_changes() */
     SENSE_MAX_WHY = 256,
 };
@@ -36,12 +40,21 @@ struct sense_reading {
     struct err mem_err;           /* why it is unknown, if it is; so for each _err */
 
     bool has_cgroup;
-    uint64_t cgroup_left_bytes; /* before the nearest memory.high or .max; UINT64_MAX = no limit */
-    uint64_t cgroup_over_bytes; /* beyond one of them: memory.high lets that be, and slows us */
-    bool has_cgroup_events;     /* never without has_cgroup; the root cgroup has none */
+    uint64_t cgroup_left_bytes;  /* before the nearest memory.high or .max; UINT64_MAX = no limit */
+    uint64_t cgroup_over_bytes;  /* beyond one of them: memory.high lets that be, and slows us */
+    unsigned cgroup_version;     /* 1 or 2 */
+    bool is_cgroup_fallback;     /* ours is not below the mount: one above it */
+    uint32_t cgroup_generation;  /* another number, another place */
+    uint64_t cgroup_limit_bytes; /* the nearest; UINT64_MAX = no limit, and then none of these: */
+    uint64_t cgroup_used_bytes;
+    bool is_cgroup_limit_high; /* it is memory.high, which does not kill */
+    unsigned cgroup_level;     /* whose it is: 0 = our own, 1 = the one above, ... */
+    char cgroup_limit_at[96];  /* its folder, or the end of that */
+    bool has_cgroup_events;    /* never without has_cgroup; the root cgroup has none */
     uint64_t cgroup_high_events;
     uint64_t cgroup_oom_events; /* kills by the kernel in our cgroup, and allocations it failed */
     struct err cgroup_err;
+    bool is_cgroup_hidden; /* memory is accounted by cgroups, and ours tells nothing: not "none" */
 
     bool has_stall;
     enum sense_stall stall_source; /* NONE without has_stall */
@@ -90,6 +103,7 @@ struct sense_opts {
                          * copied. NULL = "auto" */
     bool owns_pressure; /* someone has a trigger on our cgroup's memory.pressure: never read it */
     uint64_t slow_us;   /* between two readings of /sys; 0 = one second */
+    uint64_t rescan_us; /* what is absent is looked for again after so long; 0 = SENSE_RESCAN_US */
 };
 
 /* Starts the thread. 0, -ENAMETOOLONG (root or zones) or -ENOMEM/-EAGAIN (no memory, no thread).
@@ -110,9 +124,21 @@ void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret);
 /* The trigger on our cgroup's memory.pressure came or went (watch.h). */
 void sense_set_owns_pressure(struct sense *s, bool owns);
 
-/* Whether our cgroup is above a limit, where looking for sensors of /sys would put their thread to
- * sleep: sense_slow.h. Any thread; charges nothing. */
+/* Above a limit of our cgroup: from the next reading on nothing is opened or looked for, until it
+ * is set back. What was open goes on to answer. */
 void sense_set_quiet(struct sense *s, bool is_quiet);
+void sense_set_rescan(struct sense *s, uint64_t rescan_us);
+
+/* One of the cgroups that we lie in. */
+struct sense_level {
+    unsigned version; /* 1: memory.limit_in_bytes, memory.usage_in_bytes; 2: memory.high, ... */
+    char folder[SENSE_MAX_PATH];
+};
+
+/* Our own and those above it, as the last reading found them: how many, 0 if that is not known. The
+ * number in *ret_generation is another one when they are others. */
+unsigned sense_levels(const struct sense *s, struct sense_level ret[SENSE_MAX_LEVELS],
+                      uint32_t *ret_generation);
 
 /* ---- telling (sense_list.c): pure, any thread ---- */
 
@@ -139,7 +165,7 @@ enum sense_state {
 struct sense_status {
     const char *name; /* "mem_available", "cgroup", "stall", ...: lower case, stable; static */
     enum sense_state state;
-    char value[128];         /* "1234 MiB", for people; "" unless known */
+    char value[224];         /* "1234 MiB", for people; "" unless known */
     char why[SENSE_MAX_WHY]; /* "" if known */
 };
 

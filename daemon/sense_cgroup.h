@@ -1,9 +1,9 @@
-/* Our own cgroup (version 2): how many bytes are left before it, or one that it lies in, is slowed
- * down (memory.high) or killed (memory.max).
+/* The files of a memory cgroup, versions 1 and 2: what their texts say, and how many bytes are left
+ * before it is slowed down (memory.high) or killed (memory.max, memory.limit_in_bytes). All pure,
+ * and without allocation: any thread. Where the files lie is sense_tree.h's business.
  *
- * What counts as used is memory.current less the page cache (inactive_file, active_file), which
- * the kernel drops when it is needed. Where no limit is set anywhere the answer is a known "none".
- * Where the kernel does not account memory, or an old hierarchy does it, the answer is unknown. */
+ * What counts as used is the kernel's number less the page cache (inactive_file, active_file),
+ * which the kernel drops when it is needed. */
 #ifndef EBB_DAEMON_SENSE_CGROUP_H
 #define EBB_DAEMON_SENSE_CGROUP_H
 
@@ -12,11 +12,6 @@
 struct err;
 
 enum { SENSE_CGROUP_MAX_PATH = 512 };
-
-struct sense_cgroup_place {
-    bool is_hybrid;                   /* mounted below sys/fs/cgroup/unified */
-    char path[SENSE_CGROUP_MAX_PATH]; /* "/system.slice/ebbd.service", "/" */
-};
 
 struct sense_cgroup_events {
     uint64_t high; /* times that it was over memory.high and slowed down */
@@ -32,35 +27,51 @@ struct sense_cgroup_stat {
     uint64_t major_faults;
 };
 
-struct sense_cgroup {
-    uint64_t left_bytes; /* least over all limits; UINT64_MAX = there is none */
-    uint64_t over_bytes; /* most over one of them; then nothing is left */
-    bool has_events;     /* of the nearest cgroup that has them: not the root */
-    struct sense_cgroup_events events;
-};
+/* Our path from the text of /proc/self/cgroup, into ret[SENSE_CGROUP_MAX_PATH]: of version 2, and
+ * of that hierarchy of version 1 which has the memory controller. *ret_is_outside: the path begins
+ * above what can be seen (a cgroup namespace that we are not in), and "/" stands in for it.
+ * Pure. 0, -ENODATA (no such line), or -EBADMSG (not absolute, "..", control characters, too long,
+ * cut). */
+int sense_cgroup_parse_path(const char *text, size_t n, char *ret, bool *ret_is_outside,
+                            struct err *e) MUST_CHECK;
+int sense_cgroup_parse_path1(const char *text, size_t n, char *ret, bool *ret_is_outside,
+                             struct err *e) MUST_CHECK;
 
-/* Our path from the text of /proc/self/cgroup, into ret[SENSE_CGROUP_MAX_PATH]. Pure. 0, -ENODATA
- * (no line "0::"), or -EBADMSG (not absolute, "..", control characters, too long, cut). */
-int sense_cgroup_parse_path(const char *text, size_t n, char *ret, struct err *e) MUST_CHECK;
-/* Of memory.high and memory.max: bytes, UINT64_MAX for "max". Pure. 0 or -EBADMSG. */
+/* Of memory.high, memory.max and memory.limit_in_bytes: bytes, UINT64_MAX for "max" and for what
+ * version 1 says instead (2^63 less a page). Pure. 0 or -EBADMSG. */
 int sense_cgroup_parse_limit(const char *text, size_t n, uint64_t *ret_bytes,
                              struct err *e) MUST_CHECK;
-/* Of memory.events and memory.stat. Pure. 0, -ENODATA (a line is missing) or -EBADMSG. */
+/* Of memory.events and memory.stat, version 2. Pure. 0, -ENODATA (a line is missing) or
+ * -EBADMSG. */
 int sense_cgroup_parse_events(const char *text, size_t n, struct sense_cgroup_events *ret,
                               struct err *e) MUST_CHECK;
 int sense_cgroup_parse_stat(const char *text, size_t n, struct sense_cgroup_stat *ret,
                             struct err *e) MUST_CHECK;
 
-/* Where we are, below `root`. 0, -ENODATA (no version 2 hierarchy), the errors of parse_path or the
- * system's. */
-int sense_cgroup_find(const char *root, struct sense_cgroup_place *ret, struct err *e) MUST_CHECK;
-/* Path of one of our cgroup's files ("memory.pressure"), into ret[SENSE_MAX_PATH] (sense_text.h).
- * 0 or -ENAMETOOLONG. */
-int sense_cgroup_file(const char *root, const struct sense_cgroup_place *at, const char *name,
-                      char *ret, struct err *e) MUST_CHECK;
-/* Reads ours and those that it lies in. 0, -ENODATA (no memory accounting in this hierarchy),
- * -ESTALE (our folder is not there: we were moved), -EBADMSG or the system's errors. */
-int sense_cgroup_read(const char *root, const struct sense_cgroup_place *at,
-                      struct sense_cgroup *ret, struct err *e) MUST_CHECK;
+/* One file's text; NULL = there is no such file. */
+struct sense_cgroup_text {
+    const char *s;
+    size_t n;
+};
+
+/* The files of one cgroup. Version 1 has no `high`, and its `stat` may be missing: then nothing
+ * counts as page cache. */
+struct sense_cgroup_texts {
+    unsigned version; /* 1 or 2 */
+    struct sense_cgroup_text high, max, current, stat;
+};
+
+struct sense_cgroup_count {
+    uint64_t limit_bytes; /* the lesser of the two; UINT64_MAX = none */
+    uint64_t used_bytes;  /* without a limit 0 if `current` or `stat` says nothing */
+    uint64_t left_bytes;  /* UINT64_MAX without a limit */
+    uint64_t over_bytes;
+    bool is_high; /* the limit is memory.high, which slows down and does not kill */
+};
+
+/* What of a cgroup is left, and by how much it is over. Pure. 0, -EBADMSG, or -ENODATA (a file or a
+ * line is missing); the message names the file. */
+int sense_cgroup_count(const struct sense_cgroup_texts *t, struct sense_cgroup_count *ret,
+                       struct err *e) MUST_CHECK;
 
 #endif

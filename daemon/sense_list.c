@@ -70,6 +70,7 @@ static const struct err *error_of(const struct sense_reading *r, enum sense_sour
 
 static enum sense_state state_of(const struct sense_reading *r, enum sense_source source) {
     if (is_known(r, source)) return SENSE_KNOWN;
+    if (source == SENSE_CGROUP && r->is_cgroup_hidden) return SENSE_UNKNOWN;
     switch (error_of(r, source)->code) {
     case -ENOENT:
     case -ENODATA:
@@ -112,16 +113,30 @@ static void put_throttle(const struct sense_reading *r, char *ret, size_t cap) {
     if (n == 0) snprintf(ret, cap, "none");
 }
 
+static void put_cgroup(const struct sense_reading *r, char *ret, size_t cap) {
+    const char *fallback = r->is_cgroup_fallback ? ", ours is not below the mount" : "";
+    if (r->cgroup_left_bytes == UINT64_MAX) {
+        snprintf(ret, cap, "no limit (version %u%s)", r->cgroup_version, fallback);
+        return;
+    }
+    const char *name = r->cgroup_version == 1    ? "limit_in_bytes"
+                       : r->is_cgroup_limit_high ? "high"
+                                                 : "max";
+    int n = snprintf(ret, cap, "%" PRIu64 " MiB left of %" PRIu64 " MiB",
+                     r->cgroup_left_bytes >> 20, r->cgroup_limit_bytes >> 20);
+    if (r->cgroup_over_bytes > 0)
+        n = snprintf(ret, cap, "%" PRIu64 " MiB above %" PRIu64 " MiB", r->cgroup_over_bytes >> 20,
+                     r->cgroup_limit_bytes >> 20);
+    if (n < 0 || (size_t)n >= cap) return;
+    snprintf(ret + n, cap - (size_t)n, " (version %u, memory.%s of %s%s)", r->cgroup_version, name,
+             r->cgroup_limit_at, fallback);
+}
+
 static void put_value(const struct sense_reading *r, enum sense_source source, char *ret,
                       size_t cap) {
     switch (source) {
     case SENSE_MEM: snprintf(ret, cap, "%" PRIu64 " MiB", r->mem_available_bytes >> 20); break;
-    case SENSE_CGROUP:
-        if (r->cgroup_left_bytes == UINT64_MAX)
-            snprintf(ret, cap, "no limit");
-        else
-            snprintf(ret, cap, "%" PRIu64 " MiB left", r->cgroup_left_bytes >> 20);
-        break;
+    case SENSE_CGROUP: put_cgroup(r, ret, cap); break;
     case SENSE_STALL:
         snprintf(ret, cap, "some %.3f s, full %.3f s in all (%s)", (double)r->stall_some_us / 1e6,
                  (double)r->stall_full_us / 1e6, sense_stall_name(r->stall_source));
@@ -166,8 +181,10 @@ static bool has_changed(const struct sense_reading *before, const struct sense_r
     bool was_quiet = !before || is_quiet(before, source);
     bool was_known = before && is_known(before, source);
     if (is_quiet(now, source)) return before && !was_quiet;
-    if (is_known(now, source)) return before && !was_known;
-    return was_quiet || was_known;
+    if (!is_known(now, source)) return was_quiet || was_known;
+    if (source == SENSE_CGROUP && was_known && before->cgroup_generation != now->cgroup_generation)
+        return true; /* another one */
+    return before && !was_known;
 }
 
 static void put_change(const struct sense_reading *now, enum sense_source source,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "daemon/sense_file.h"
 #include "daemon/sense_text.h"
 
 /* The real file has 1.5 KiB and the line is its third. */
@@ -47,11 +48,12 @@ int sense_meminfo_parse(const char *text, size_t n, uint64_t *ret_bytes, struct 
     return err_set(e, -ENODATA, "there is no line %s", key);
 }
 
-int sense_meminfo_read(const char *root, uint64_t *ret_bytes, struct err *e) {
+int sense_meminfo_read(struct sense_file *f, const char *root, const struct sense_when *w,
+                       uint64_t *ret_bytes, struct err *e) {
     char path[SENSE_MAX_PATH], text[MAX_TEXT];
     size_t n;
     int r = sense_text_path(path, e, root, "/proc/meminfo");
-    if (r == 0) r = sense_text_read(path, text, sizeof(text), &n, e);
+    if (r == 0) r = sense_file_read(f, path, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_meminfo_parse(text, n, ret_bytes, e);
     if (r < 0) err_prefix(e, "%s", path);

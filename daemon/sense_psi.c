@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "daemon/sense_file.h"
 #include "daemon/sense_text.h"
 
 /* The real file has 0.1 KiB. */
@@ -33,10 +34,11 @@ int sense_psi_parse(const char *text, size_t n, struct sense_psi *ret, struct er
     return r;
 }
 
-int sense_psi_read(const char *path, struct sense_psi *ret, struct err *e) {
+int sense_psi_read(struct sense_file *f, const char *path, const struct sense_when *w,
+                   struct sense_psi *ret, struct err *e) {
     char text[MAX_TEXT];
     size_t n;
-    int r = sense_text_read(path, text, sizeof(text), &n, e);
+    int r = sense_file_read(f, path, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_psi_parse(text, n, ret, e);
     if (r < 0) err_prefix(e, "%s", path);

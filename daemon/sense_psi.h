@@ -7,6 +7,8 @@
 #include "core/defs.h"
 
 struct err;
+struct sense_file;
+struct sense_when;
 
 struct sense_psi {
     uint64_t some_us;
@@ -17,8 +19,9 @@ struct sense_psi {
  * and a newline). */
 int sense_psi_parse(const char *text, size_t n, struct sense_psi *ret, struct err *e) MUST_CHECK;
 
-/* Reads such a file, /proc/pressure/memory or a cgroup's memory.pressure. Also the system's errors,
- * of which -EOPNOTSUPP and -ENOENT mean that the kernel does not account. */
-int sense_psi_read(const char *path, struct sense_psi *ret, struct err *e) MUST_CHECK;
+/* Reads such a file, /proc/pressure/memory or a cgroup's memory.pressure. Also the errors of
+ * sense_file_read(), of which -EOPNOTSUPP and -ENOENT mean that the kernel does not account. */
+int sense_psi_read(struct sense_file *f, const char *path, const struct sense_when *w,
+                   struct sense_psi *ret, struct err *e) MUST_CHECK;
 
 #endif

@@ -109,7 +109,8 @@ static int check_path(const char *path, size_t n, char *ret, struct err *e) {
     if (n + 4 >= sizeof(line)) return err_set(e, -EBADMSG, "the path of a cgroup is too long");
     memcpy(line + 3, path, n);
     line[3 + n] = '\n';
-    return sense_cgroup_parse_path(line, n + 4, ret, e);
+    bool is_outside; /* then "/" stands in for it, as it should */
+    return sense_cgroup_parse_path(line, n + 4, ret, &is_outside, e);
 }
 
 int sense_quota_parse_path_v1(const char *text, size_t n, char *ret, struct err *e) {
@@ -183,10 +184,11 @@ static int scan(struct sense_quotas *q, struct err *e) {
     char path[SENSE_MAX_PATH], text[MAX_SELF], found[2][SENSE_QUOTA_MAX_PATH];
     char at[2][SENSE_QUOTA_MAX_PATH];
     size_t n;
+    bool is_outside;
     int r = sense_text_path(path, e, q->root, "%s", q->self);
     if (r == 0) r = sense_text_read(path, text, sizeof(text), &n, e);
     if (r < 0) return r;
-    take_path(sense_cgroup_parse_path(text, n, found[0], NULL), found[0], at[0]);
+    take_path(sense_cgroup_parse_path(text, n, found[0], &is_outside, NULL), found[0], at[0]);
     take_path(sense_quota_parse_path_v1(text, n, found[1], NULL), found[1], at[1]);
     if (q->n > 0 && strcmp(at[0], q->paths[0]) == 0 && strcmp(at[1], q->paths[1]) == 0) return 0;
     close_levels(q);

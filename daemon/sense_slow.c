@@ -15,7 +15,6 @@ enum {
     STOP_US = 200000,
     STACK_BYTES = 256 << 10, /* glob() and a few KiB of text */
     MAX_ZONE_NAMES = 1024,
-    READS_A_SCAN = 10,
 };
 
 /* Belongs to whoever ends last: the owner, or a thread that was left behind. */
@@ -31,7 +30,8 @@ struct sense_slow {
     struct sense_rpi rpi;
     struct sense_slow_result working; /* being filled */
     pthread_t thread;
-    _Atomic bool is_quiet;
+    _Atomic bool is_quiet; /* relaxed, as is the next one: a reading more or less */
+    _Atomic uint64_t rescan_us;
 
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t cond;  /* any of it changed */
@@ -55,8 +55,7 @@ static void read_sensors(void *ud, struct sense_slow_result *ret) {
     struct sense_slow *s = ud;
     const struct sense_when w = {
         .now_us = ret->begun_us,
-        .rescan_us = READS_A_SCAN * s->interval_us,
-        /* Relaxed: a reading more or less. */
+        .rescan_us = atomic_load_explicit(&s->rescan_us, memory_order_relaxed),
         .may_open = !atomic_load_explicit(&s->is_quiet, memory_order_relaxed),
     };
     ret->has_thermal = sense_thermal_read(s->zones_kept, &w, &ret->thermal, &ret->thermal_err) == 0;
@@ -131,6 +130,7 @@ int sense_slow_create(const struct sense_slow_opts *o, struct sense_slow **ret, 
     strcpy(s->root, o->root);
     strcpy(s->zones, o->zones);
     s->interval_us = o->interval_us;
+    s->rescan_us = o->rescan_us;
     s->read = o->read ? o->read : read_sensors;
     s->ud = o->read ? o->ud : s;
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -177,6 +177,10 @@ bool sense_slow_destroy(struct sense_slow *s) {
 
 void sense_slow_set_quiet(struct sense_slow *s, bool is_quiet) {
     atomic_store_explicit(&s->is_quiet, is_quiet, memory_order_relaxed);
+}
+
+void sense_slow_set_rescan(struct sense_slow *s, uint64_t rescan_us) {
+    atomic_store_explicit(&s->rescan_us, rescan_us, memory_order_relaxed);
 }
 
 bool sense_slow_take(struct sense_slow *s, struct sense_slow_result *ret) {

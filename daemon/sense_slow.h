@@ -1,7 +1,7 @@
 /* What is read from /sys, on a thread of its own: drivers may take long, and one may never answer.
  * The thread publishes a whole result; whoever asks gets a copy of the newest one and its age.
  *
- * What is there is looked for once in ten intervals; in between the thread opens nothing, so that a
+ * What is there is looked for once in a while; in between the thread opens nothing, so that a
  * cgroup above its limit does not put it to sleep (sense_file.h), and while it is set quiet it
  * looks for nothing either. */
 #ifndef EBB_DAEMON_SENSE_SLOW_H
@@ -35,7 +35,8 @@ typedef void (*sense_slow_fn)(void *ud, struct sense_slow_result *ret);
 struct sense_slow_opts {
     const char *root;     /* copied */
     const char *zones;    /* copied */
-    uint64_t interval_us; /* from the end of a reading to the next; scans come after ten */
+    uint64_t interval_us; /* from the end of a reading to the next */
+    uint64_t rescan_us;   /* between two looks at which zones, policies and the like there are */
     sense_slow_fn read;   /* NULL = the four sensors; another one is for tests */
     void *ud;             /* of `read`; must outlive the thread */
 };
@@ -52,6 +53,7 @@ bool sense_slow_destroy(struct sense_slow *s);
 /* From the next reading on: whether it may open nothing, as our cgroup is above a limit. Any
  * thread; charges nothing. */
 void sense_slow_set_quiet(struct sense_slow *s, bool is_quiet);
+void sense_slow_set_rescan(struct sense_slow *s, uint64_t rescan_us); /* likewise */
 
 /* Copies the newest result. False, and *ret untouched, before the first one. Never waits for a
  * reading. Any thread. */

@@ -1,7 +1,7 @@
 /* Thermal zones: temperatures and the points at which the kernel acts, read from the system and not
  * from a table of boards. What they mean is in sense_zone.h.
  *
- * Folders, types, modes and trip points are looked at once in ten seconds (sense_when.rescan_us);
+ * Folders, types, modes and trip points are looked at once in sense_when.rescan_us;
  * in between only temperatures and states of cooling devices are read, by descriptors that are
  * kept. So a zone that comes late, or is switched off, counts as such within that time. One whose
  * temperature has to be opened again is looked at whole: its number may be another zone's by

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "daemon/sense_file.h"
 #include "daemon/sense_text.h"
 
 enum {
@@ -56,11 +57,12 @@ int sense_vmstat_parse(const char *text, size_t n, struct sense_vmstat *ret, str
     return 0;
 }
 
-int sense_vmstat_read(const char *root, struct sense_vmstat *ret, struct err *e) {
+int sense_vmstat_read(struct sense_file *f, const char *root, const struct sense_when *w,
+                      struct sense_vmstat *ret, struct err *e) {
     char path[SENSE_MAX_PATH], text[MAX_TEXT];
     size_t n;
     int r = sense_text_path(path, e, root, "/proc/vmstat");
-    if (r == 0) r = sense_text_read(path, text, sizeof(text), &n, e);
+    if (r == 0) r = sense_file_read(f, path, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_vmstat_parse(text, n, ret, e);
     if (r < 0) err_prefix(e, "%s", path);
@@ -86,11 +88,12 @@ int sense_vmstat_parse_self(const char *text, size_t n, uint64_t *ret_major_faul
     }
 }
 
-int sense_vmstat_read_self(const char *root, uint64_t *ret_major_faults, struct err *e) {
+int sense_vmstat_read_self(struct sense_file *f, const char *root, const struct sense_when *w,
+                           uint64_t *ret_major_faults, struct err *e) {
     char path[SENSE_MAX_PATH], text[MAX_SELF];
     size_t n;
     int r = sense_text_path(path, e, root, "/proc/self/stat");
-    if (r == 0) r = sense_text_read(path, text, sizeof(text), &n, e);
+    if (r == 0) r = sense_file_read(f, path, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_vmstat_parse_self(text, n, ret_major_faults, e);
     if (r < 0) err_prefix(e, "%s", path);

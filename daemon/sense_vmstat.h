@@ -7,6 +7,8 @@
 #include "core/defs.h"
 
 struct err;
+struct sense_file;
+struct sense_when;
 
 struct sense_vmstat {
     uint64_t refaults;     /* file pages; before Linux 5.9 all pages */
@@ -18,14 +20,16 @@ struct sense_vmstat {
 /* The text of /proc/vmstat. Pure. 0, -ENODATA (a line is missing) or -EBADMSG. */
 int sense_vmstat_parse(const char *text, size_t n, struct sense_vmstat *ret,
                        struct err *e) MUST_CHECK;
-/* Reads <root>/proc/vmstat. Also the system's errors. */
-int sense_vmstat_read(const char *root, struct sense_vmstat *ret, struct err *e) MUST_CHECK;
+/* Reads <root>/proc/vmstat. Also the errors of sense_file_read(), and -ENAMETOOLONG. */
+int sense_vmstat_read(struct sense_file *f, const char *root, const struct sense_when *w,
+                      struct sense_vmstat *ret, struct err *e) MUST_CHECK;
 
 /* Our own major faults from the text of /proc/self/stat (field 12; the second one is a name in
  * brackets that may hold anything, blanks and brackets too). Pure. 0 or -EBADMSG. */
 int sense_vmstat_parse_self(const char *text, size_t n, uint64_t *ret_major_faults,
                             struct err *e) MUST_CHECK;
-/* Reads <root>/proc/self/stat. Also the system's errors. */
-int sense_vmstat_read_self(const char *root, uint64_t *ret_major_faults, struct err *e) MUST_CHECK;
+/* Reads <root>/proc/self/stat. Also the errors of sense_file_read(), and -ENAMETOOLONG. */
+int sense_vmstat_read_self(struct sense_file *f, const char *root, const struct sense_when *w,
+                           uint64_t *ret_major_faults, struct err *e) MUST_CHECK;
 
 #endif

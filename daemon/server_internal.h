@@ -19,6 +19,7 @@
 #include "daemon/listen.h"
 #include "daemon/metrics.h"
 #include "daemon/sense.h"
+#include "daemon/sense_report.h"
 #include "daemon/server.h"
 
 struct batch;
@@ -129,6 +130,7 @@ struct server_swap {
     struct sense *sense;
     struct watch *watch; /* NULL: nothing tells us of pressure */
     struct sense_reading reading;
+    struct sense_report report; /* what of it was logged */
     bool has_reading;
     struct server_stall stall;
     struct server_stall_total stall_total;

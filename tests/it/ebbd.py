@@ -186,7 +186,7 @@ class Daemon:
             "socket": {"path": self.socket, "admin_path": self.admin},
             "serve": {"threads": 2, "ctx": 512},
             "memory": {"hold": "300ms", "step": "10ms", "margin": "1MiB", "reserve": "16MiB"},
-            "sense": {"root": self.root, "interval": "50ms"},
+            "sense": {"root": self.root, "interval": "50ms", "rescan": "10ms", "report": "0s"},
             "paging": {"enabled": "off"},
         }
         for section, keys in (settings or {}).items():

@@ -51,6 +51,8 @@ static void defaults_are_as_documented(void) {
     CHECK_STR(c.sense_root, "/");
     CHECK_EQU(c.sense_interval_us, 100000);
     CHECK_EQU(c.sense_stale_us, 5000000);
+    CHECK_EQU(c.sense_rescan_us, 10000000);
+    CHECK_EQU(c.sense_report_us, 30000000);
     CHECK_EQ(c.log_level, LOG_INFO);
 }
 

@@ -935,6 +935,29 @@ static void random_traces_keep_the_promises(void) {
     }
 }
 
+/* A cgroup that is there and was never read may have a limit, however near. */
+static void an_unread_cgroup_is_not_plenty(void) {
+    struct rig r = make_rig(STEPS);
+    r.in.cgroup_over_bytes = 1;
+    for (int i = 0; i < 1000; i++) {
+        struct gov_output out = step(&r, 10000);
+        CHECK_EQU(out.position, STEPS);
+        CHECK_EQ(out.reason, GOV_MEM_UNKNOWN);
+        CHECK(!out.is_over);
+        r.now_us += SEC / 10;
+    }
+    /* It shows that it has none. */
+    r.in.has_cgroup = true;
+    r.in.cgroup_over_bytes = 0;
+    r.in.cgroup_left_bytes = MAXU;
+    for (int i = 0; i < 1000; i++) {
+        step(&r, 10000);
+        r.now_us += SEC / 10;
+    }
+    CHECK_EQU(r.in.position, 0);
+    ladder_destroy(r.l);
+}
+
 static const struct t_case cases[] = {
     {"start_goes_where_there_is_room", start_goes_where_there_is_room},
     {"memory_sheds_on_the_second_reading", memory_sheds_on_the_second_reading},
@@ -965,6 +988,7 @@ static const struct t_case cases[] = {
     {"throttling_without_zones_is_a_middle_stage", throttling_without_zones_is_a_middle_stage},
     {"doubtful_heat_neither_lowers_nor_refuses", doubtful_heat_neither_lowers_nor_refuses},
     {"unknown_memory_is_not_plenty", unknown_memory_is_not_plenty},
+    {"an_unread_cgroup_is_not_plenty", an_unread_cgroup_is_not_plenty},
     {"odd_numbers_saturate", odd_numbers_saturate},
     {"random_traces_keep_the_promises", random_traces_keep_the_promises},
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "daemon/sense_file.h"
 #include "daemon/sense_meminfo.h"
 #include "tests/t.h"
 
@@ -144,6 +145,16 @@ static void write_file(const char *path, const char *text, size_t n) {
     close(fd);
 }
 
+/* With a descriptor of its own. */
+static int read_below(const char *root, uint64_t *ret, struct err *e) {
+    static const struct sense_when when = {.now_us = 1, .may_open = true};
+    struct sense_file f;
+    sense_file_init(&f);
+    int r = sense_meminfo_read(&f, root, &when, ret, e);
+    sense_file_close(&f);
+    return r;
+}
+
 static void files_are_read_below_the_root(void) {
     char proc[400], path[450];
     uint64_t v = 12345;
@@ -151,11 +162,11 @@ static void files_are_read_below_the_root(void) {
     snprintf(proc, sizeof(proc), "%s/proc", t_tmpdir());
     snprintf(path, sizeof(path), "%s/meminfo", proc);
     REQUIRE(mkdir(proc, 0700) == 0);
-    CHECK_EQ(sense_meminfo_read(t_tmpdir(), &v, &e), -ENOENT);
+    CHECK_EQ(read_below(t_tmpdir(), &v, &e), -ENOENT);
     CHECK(strstr(e.msg, path));
 
     write_file(path, good_files[0].text, strlen(good_files[0].text));
-    REQUIRE_OK(sense_meminfo_read(t_tmpdir(), &v, &e), &e);
+    REQUIRE_OK(read_below(t_tmpdir(), &v, &e), &e);
     CHECK_EQU(v, good_files[0].bytes);
     v = 12345;
 
@@ -166,15 +177,15 @@ static void files_are_read_below_the_root(void) {
     memcpy(large, "MemAvailable: ", 14);
     write_file(path, large, 1 << 20);
     free(large);
-    CHECK_EQ(sense_meminfo_read(t_tmpdir(), &v, &e), -EBADMSG);
+    CHECK_EQ(read_below(t_tmpdir(), &v, &e), -EBADMSG);
     write_file(path, "", 0);
-    CHECK_EQ(sense_meminfo_read(t_tmpdir(), &v, &e), -ENODATA);
+    CHECK_EQ(read_below(t_tmpdir(), &v, &e), -ENODATA);
 
     /* A FIFO without a writer must not block; a folder is an error. */
     REQUIRE(unlink(path) == 0 && mkfifo(path, 0600) == 0);
-    CHECK_EQ(sense_meminfo_read(t_tmpdir(), &v, &e), -ENOTSUP);
+    CHECK_EQ(read_below(t_tmpdir(), &v, &e), -ENOTSUP);
     REQUIRE(unlink(path) == 0 && mkdir(path, 0700) == 0);
-    CHECK_EQ(sense_meminfo_read(t_tmpdir(), &v, &e), -EISDIR);
+    CHECK_EQ(read_below(t_tmpdir(), &v, &e), -EISDIR);
     CHECK_EQU(v, 12345);
 }
 
@@ -182,7 +193,7 @@ static void the_real_file_is_read(void) {
     uint64_t v = 0;
     struct err e = {0};
     if (access("/proc/meminfo", R_OK) != 0) t_skip("there is no /proc/meminfo here");
-    REQUIRE_OK(sense_meminfo_read("/", &v, &e), &e);
+    REQUIRE_OK(read_below("/", &v, &e), &e);
     CHECK(v > 0);
 }
 
@@ -192,7 +203,7 @@ static void a_long_root_is_refused(void) {
     memset(root, 'a', 4999);
     root[4999] = '\0';
     uint64_t v = 12345;
-    CHECK_EQ(sense_meminfo_read(root, &v, NULL), -ENAMETOOLONG);
+    CHECK_EQ(read_below(root, &v, NULL), -ENAMETOOLONG);
     free(root);
 }
 

@@ -9,8 +9,10 @@
 #include "core/defs.h"
 #include "core/err.h"
 #include "daemon/sense_cgroup.h"
+#include "daemon/sense_file.h"
 #include "daemon/sense_psi.h"
 #include "daemon/sense_text.h"
+#include "daemon/sense_tree.h"
 #include "daemon/sense_vmstat.h"
 #include "tests/t.h"
 #include "tests/unit/root.h"
@@ -20,6 +22,17 @@
 #define BIG  "18446744073709551615"
 
 /* ---- pressure ---- */
+
+static const struct sense_when when = {.now_us = 1, .may_open = true}; /* rescans each time */
+
+/* With a descriptor of its own. */
+static int read_psi(const char *path, struct sense_psi *ret, struct err *e) {
+    struct sense_file f;
+    sense_file_init(&f);
+    int r = sense_psi_read(&f, path, &when, ret, e);
+    sense_file_close(&f);
+    return r;
+}
 
 struct bad {
     const char *text;
@@ -90,35 +103,35 @@ static void odd_files_are_errors(void) {
     struct err e = {0};
     static const char rel[] = "proc/pressure/memory";
     root_make();
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -ENOENT);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -ENOENT);
     root_put_fifo(rel);
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -ENOTSUP);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -ENOTSUP);
     CHECK(strstr(e.msg, "memory is not a regular file"));
     root_put_folder(rel);
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -EISDIR);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -EISDIR);
     root_put(rel, "");
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -ENODATA);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -ENODATA);
     root_put_n(rel, SOME "1\n\0" FULL "2\n", strlen(SOME FULL) + 5);
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -ENODATA);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -ENODATA);
     root_put_n(rel,
                SOME "1\0"
                     "1\n" FULL "2\n",
                strlen(SOME FULL) + 6);
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -EBADMSG);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -EBADMSG);
     char *large = malloc(1 << 20);
     REQUIRE(large);
     memset(large, '7', 1 << 20);
     memcpy(large, "some total=", 11);
     root_put_n(rel, large, 1 << 20);
     free(large);
-    CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -EBADMSG);
+    CHECK_EQ(read_psi(root_path(rel), &p, &e), -EBADMSG);
     CHECK(p.some_us == 11 && p.full_us == 12);
     root_put(rel, SOME "3\n" FULL "4\n");
-    REQUIRE_OK(sense_psi_read(root_path(rel), &p, &e), &e);
+    REQUIRE_OK(read_psi(root_path(rel), &p, &e), &e);
     CHECK(p.some_us == 3 && p.full_us == 4);
     if (geteuid() != 0) {
         REQUIRE(chmod(root_path(rel), 0) == 0);
-        CHECK_EQ(sense_psi_read(root_path(rel), &p, &e), -EACCES);
+        CHECK_EQ(read_psi(root_path(rel), &p, &e), -EACCES);
     }
 }
 
@@ -281,8 +294,11 @@ static void cgroup_paths_are_checked(void) {
         {"0::/a", -EBADMSG, ""},
         {"0::\n", -EBADMSG, ""},
         {"0::a\n", -EBADMSG, ""},
-        {"0::/..\n", -EBADMSG, ""},
-        {"0::/../x\n", -EBADMSG, ""},
+        {"0::/..\n", 0, "/"}, /* outside of what can be seen */
+        {"0::/../../x/y\n", 0, "/"},
+        {"0::/../x/../y\n", -EBADMSG, ""},
+        {"0::/..x\n", 0, "/..x"},
+        {"0::/../\033\n", -EBADMSG, ""},
         {"0::/a/../b\n", -EBADMSG, ""},
         {"0::/a/..\n", -EBADMSG, ""},
         {"0::/a\tb\n", -EBADMSG, ""},
@@ -292,19 +308,25 @@ static void cgroup_paths_are_checked(void) {
     char path[SENSE_CGROUP_MAX_PATH];
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         strcpy(path, "-");
-        CHECK_EQ(sense_cgroup_parse_path(cases[i].text, strlen(cases[i].text), path, NULL),
-                 cases[i].code);
+        bool is_outside = false;
+        CHECK_EQ(
+            sense_cgroup_parse_path(cases[i].text, strlen(cases[i].text), path, &is_outside, NULL),
+            cases[i].code);
         CHECK_STR(path, cases[i].code == 0 ? cases[i].path : "-");
+        CHECK_EQ(is_outside, cases[i].code == 0 && strncmp(cases[i].text, "0::/..", 6) == 0 &&
+                                 cases[i].text[6] != 'x');
     }
+    bool is_outside;
     strcpy(path, "-");
-    CHECK_EQ(sense_cgroup_parse_path("0::/a\0b\n", 8, path, NULL), -EBADMSG);
+    CHECK_EQ(sense_cgroup_parse_path("0::/a\0b\n", 8, path, &is_outside, NULL), -EBADMSG);
     char text[SENSE_CGROUP_MAX_PATH + 10] = "0::/";
     memset(text + 4, 'a', sizeof(text) - 4);
     text[3 + SENSE_CGROUP_MAX_PATH] = '\n';
-    CHECK_EQ(sense_cgroup_parse_path(text, 4 + SENSE_CGROUP_MAX_PATH, path, NULL), -EBADMSG);
+    CHECK_EQ(sense_cgroup_parse_path(text, 4 + SENSE_CGROUP_MAX_PATH, path, &is_outside, NULL),
+             -EBADMSG);
     CHECK_STR(path, "-");
     text[2 + SENSE_CGROUP_MAX_PATH] = '\n';
-    CHECK_EQ(sense_cgroup_parse_path(text, 3 + SENSE_CGROUP_MAX_PATH, path, NULL), 0);
+    CHECK_EQ(sense_cgroup_parse_path(text, 3 + SENSE_CGROUP_MAX_PATH, path, &is_outside, NULL), 0);
     CHECK_EQU(strlen(path), SENSE_CGROUP_MAX_PATH - 1);
 }
 
@@ -336,43 +358,56 @@ static void cgroup_files_are_parsed(void) {
     CHECK_EQ(sense_cgroup_parse_stat(stat, strlen(stat) - 1, &st, &e), -EBADMSG);
 }
 
-static uint64_t left_of(const char *root, int expected) {
-    struct sense_cgroup_place at = {0};
-    struct sense_cgroup c = {.left_bytes = 77};
-    struct err e = {0};
-    int r = sense_cgroup_find(root, &at, &e);
-    if (r == 0) r = sense_cgroup_read(root, &at, &c, &e);
-    CHECK_EQ(r, expected);
-    CHECK_EQ(e.code, expected);
-    return c.left_bytes;
+/* ---- the cgroups that we lie in ---- */
+
+static struct sense_tree tree; /* large */
+
+static int read_tree(struct sense_tree_reading *ret, struct err *e) {
+    int r = sense_tree_look(&tree, &when, e);
+    return r < 0 ? r : sense_tree_read(&tree, &when, ret, e);
 }
 
-static void what_is_over_a_limit_is_told(void) {
-    const char *root = root_make();
-    struct sense_cgroup_place at = {0};
-    struct sense_cgroup c;
+static uint64_t left_of(const char *root, int expected) {
+    struct sense_tree_reading c = {.least = {.left_bytes = 77}};
     struct err e = {0};
+    sense_tree_init(&tree, root);
+    int r = read_tree(&c, &e);
+    sense_tree_fini(&tree);
+    CHECK_EQ(r, expected);
+    CHECK_EQ(e.code, expected);
+    return c.least.left_bytes;
+}
+
+static void what_is_over_a_limit_is_known(void) {
+    struct sense_tree_reading c;
+    struct err e = {0};
+    sense_tree_init(&tree, root_make());
     root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
     root_put("proc/self/cgroup", "0::/a/b\n");
     root_put_cgroup("/a/b", "5000", "2000", "max", 100, 200);
     root_put_cgroup("/a", "9000", "max", "8900", 0, 0);
-    REQUIRE_OK(sense_cgroup_find(root, &at, &e), &e);
-    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
-    CHECK_EQU(c.left_bytes, 0);
-    CHECK_EQU(c.over_bytes, 2700); /* 5000 - 300 of cache - 2000 */
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK_EQU(c.least.left_bytes, 0);
+    CHECK_EQU(c.least.over_bytes, 2700); /* 5000 - 300 of cache - 2000 */
+    CHECK(c.least.is_high && c.level == 0 && c.version == 2 && !c.is_fallback);
     root_put_cgroup("/a/b", "2300", "2000", "max", 100, 200);
     root_put_cgroup("/a", "8000", "max", "8900", 0, 0);
-    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
-    CHECK_EQU(c.over_bytes, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK_EQU(c.least.over_bytes, 0);
+    root_put_cgroup("/a", "8000", "max", "7900", 0, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK(!c.least.is_high && c.level == 1 && c.least.over_bytes == 100);
+    CHECK(c.least.used_bytes == 8000 && c.least.limit_bytes == 7900);
+    sense_tree_fini(&tree);
 }
 
 static void the_nearest_limit_counts(void) {
     const char *root = root_make();
-    CHECK_EQU(left_of(root, -ENODATA), 77); /* no hierarchy */
-    root_put("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
     CHECK_EQU(left_of(root, -ENOENT), 77); /* no proc/self/cgroup */
     root_put("proc/self/cgroup", "0::/system.slice/ebbd.service\n");
-    CHECK_EQU(left_of(root, -ESTALE), 77); /* our folder is not there */
+    CHECK_EQU(left_of(root, -ENODATA), 77); /* no hierarchy */
+    root_put("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
+    CHECK_EQU(left_of(root, -ESTALE), 77); /* our folder is not there, nor a limit above it */
 
     root_put_cgroup("/system.slice/ebbd.service", "1000", "max", "max", 100, 200);
     CHECK_EQU(left_of(root, 0), UINT64_MAX); /* no limit, and that is known */
@@ -402,16 +437,16 @@ static void bad_cgroup_files_are_unknown(void) {
     root_put("sys/fs/cgroup/a/memory.current", "");
     CHECK_EQU(left_of(root, -EBADMSG), 77); /* a limit above with unknown use is not "none" */
     root_remove("sys/fs/cgroup/a/memory.current");
-    CHECK_EQU(left_of(root, -ENOENT), 77);
+    CHECK_EQU(left_of(root, -EBADMSG), 77);
     root_put("sys/fs/cgroup/a/memory.current", "1900\n");
     CHECK_EQU(left_of(root, 0), 400);
     root_put("sys/fs/cgroup/a/memory.stat", "inactive_file 1\n");
-    CHECK_EQU(left_of(root, -ENODATA), 77);
+    CHECK_EQU(left_of(root, -EBADMSG), 77);
     root_put("sys/fs/cgroup/a/memory.stat",
              "inactive_file " BIG "\nactive_file 1\nworkingset_refault 0\npgmajfault 0\n");
     CHECK_EQU(left_of(root, -EBADMSG), 77);
     root_put_fifo("sys/fs/cgroup/a/memory.high");
-    CHECK_EQU(left_of(root, -ENOTSUP), 77);
+    CHECK_EQU(left_of(root, -EBADMSG), 77);
 }
 
 /* Levels without accounting are passed over; without any, or on a hybrid system, it is unknown. */
@@ -438,36 +473,266 @@ static void accounting_may_be_off(void) {
     root_put("proc/self/cgroup", "4:memory:/x\n0::/x\n");
     root_put("sys/fs/cgroup/unified/x/memory.pressure", SOME "3\n" FULL "4\n");
     CHECK_EQU(left_of(root, -ENODATA), 77);
-    struct sense_cgroup_place at;
     struct sense_psi p;
-    char path[SENSE_MAX_PATH];
     struct err e = {0};
-    REQUIRE_OK(sense_cgroup_find(root, &at, &e), &e);
-    CHECK(at.is_hybrid);
-    REQUIRE_OK(sense_cgroup_file(root, &at, "memory.pressure", path, &e), &e);
-    REQUIRE_OK(sense_psi_read(path, &p, &e), &e);
+    sense_tree_init(&tree, root);
+    REQUIRE_OK(sense_tree_look(&tree, &when, &e), &e);
+    CHECK(tree.at.has_v2 && tree.at.v2.is_hybrid);
+    REQUIRE_OK(sense_tree_read_pressure(&tree, &when, &p, &e), &e);
     CHECK(p.some_us == 3 && p.full_us == 4);
+    sense_tree_fini(&tree);
 }
 
 static void events_of_the_nearest_level_count(void) {
-    const char *root = root_make();
-    struct sense_cgroup_place at = {.path = "/a/b"};
-    struct sense_cgroup c;
+    struct sense_tree_reading c;
     struct err e = {0};
+    sense_tree_init(&tree, root_make());
     root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/a/b\n");
     root_put_cgroup("/a/b", "1", "max", "max", 0, 0);
     root_put_cgroup("/a", "1", "max", "max", 0, 0);
-    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
+    REQUIRE_OK(read_tree(&c, &e), &e);
     CHECK(!c.has_events);
     root_put("sys/fs/cgroup/a/memory.events", "high 5\nmax 0\noom 0\noom_kill 0\n");
-    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
+    REQUIRE_OK(read_tree(&c, &e), &e);
     CHECK(c.has_events && c.events.high == 5);
     root_put("sys/fs/cgroup/a/b/memory.events", "high 3\nmax 0\noom 0\noom_kill 1\n");
-    REQUIRE_OK(sense_cgroup_read(root, &at, &c, &e), &e);
+    REQUIRE_OK(read_tree(&c, &e), &e);
     CHECK(c.has_events && c.events.high == 3 && c.events.oom_kill == 1);
     root_put("sys/fs/cgroup/a/b/memory.events", "high\n");
-    CHECK_EQ(sense_cgroup_read(root, &at, &c, &e), -EBADMSG);
-    CHECK_STR(e.msg, "memory.events of cgroup /a/b/: high: there is no number");
+    CHECK_EQ(read_tree(&c, &e), -EBADMSG);
+    CHECK_STR(e.msg, "cgroup /a/b/: memory.events: high: there is no number");
+    sense_tree_fini(&tree);
+}
+
+/* A container whose namespace is not that of its mount: what is nearest above counts. */
+static void a_path_that_is_not_below_the_mount(void) {
+    struct sense_tree_reading c;
+    struct err e = {0};
+    const char *root = root_make();
+    root_put("sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
+    root_put("proc/self/cgroup", "0::/docker/x\n");
+    CHECK_EQU(left_of(root, -ESTALE), 77); /* nowhere a limit to be seen: not "none" */
+    root_put_cgroup("", "24117248", "max", "25165824", 0, 0);
+    CHECK_EQU(left_of(root, 0), 25165824 - 24117248);
+    root_put_cgroup("/docker", "100", "max", "400", 0, 0);
+    CHECK_EQU(left_of(root, 0), 300);
+    root_put("proc/self/cgroup", "0::/../../x\n");
+    CHECK_EQU(left_of(root, 0), 25165824 - 24117248);
+
+    /* Once ours is there it is taken, at the next look. */
+    root_put("proc/self/cgroup", "0::/docker/x\n");
+    sense_tree_init(&tree, root);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    uint32_t generation = tree.generation;
+    CHECK(c.is_fallback && c.level == 0 && c.least.left_bytes == 300);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK_EQU(tree.generation, generation);
+    root_put_cgroup("/docker/x", "100", "200", "max", 0, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK(!c.is_fallback && c.least.left_bytes == 100);
+    CHECK_EQU(tree.generation, generation + 1);
+    sense_tree_fini(&tree);
+}
+
+static void version_1_is_read(void) {
+    static const char *const selves[] = {
+        "11:memory:/docker/x\n1:name=systemd:/docker/x\n",
+        "12:pids:/q\n4:cpuset,memory:/docker/x\n1:name=memory:/y\n",
+        "4:memory:/docker/x\n0::/docker/x\n",
+    };
+    char rel[100];
+    static const char *const folders[] = {"", "/docker", "/docker/x"};
+    for (size_t i = 0; i < ARRAY_LEN(selves); i++) {
+        const char *root = root_make();
+        root_put("proc/self/cgroup", selves[i]);
+        CHECK_EQU(left_of(root, -ENODATA), 77);
+        for (size_t k = 0; k < ARRAY_LEN(folders); k++) {
+            snprintf(rel, sizeof(rel), "sys/fs/cgroup/memory%s/memory.limit_in_bytes", folders[k]);
+            root_put(rel, "9223372036854771712\n");
+            snprintf(rel, sizeof(rel), "sys/fs/cgroup/memory%s/memory.usage_in_bytes", folders[k]);
+            root_put(rel, "20971520\n");
+        }
+        CHECK_EQU(left_of(root, 0), UINT64_MAX);
+        root_put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854710272\n");
+        CHECK_EQU(left_of(root, 0), UINT64_MAX); /* none, with pages of 64 KiB */
+        root_put("sys/fs/cgroup/memory/docker/x/memory.limit_in_bytes", "25165824\n");
+        CHECK_EQU(left_of(root, 0), 4194304);
+        root_put("sys/fs/cgroup/memory/docker/memory.limit_in_bytes", "20000000\n");
+        CHECK_EQU(left_of(root, 0), 0);
+        root_put("sys/fs/cgroup/memory/docker/memory.stat",
+                 "cache 9\ninactive_file 1\nactive_file 2\n");
+        CHECK_EQU(left_of(root, 0), 0);
+        root_put("sys/fs/cgroup/memory/docker/memory.stat",
+                 "inactive_file 1\nactive_file 2\ntotal_inactive_file 971520\n"
+                 "total_active_file 500000\n");
+        CHECK_EQU(left_of(root, 0), 500000);
+        root_put("sys/fs/cgroup/memory/docker/memory.stat", "total_inactive_file x\n");
+        CHECK_EQU(left_of(root, -EBADMSG), 77);
+        root_put("sys/fs/cgroup/memory/docker/memory.stat", "cache 1\n");
+        CHECK_EQU(left_of(root, -EBADMSG), 77);
+    }
+    /* Not below the mount, as in a container without a namespace of its own. */
+    const char *root = root_make();
+    root_put("proc/self/cgroup", "11:memory:/docker/x\n");
+    root_put("sys/fs/cgroup/memory/memory.limit_in_bytes", "1000\n");
+    root_put("sys/fs/cgroup/memory/memory.usage_in_bytes", "400\n");
+    CHECK_EQU(left_of(root, 0), 600);
+    root_remove("sys/fs/cgroup/memory/memory.usage_in_bytes");
+    CHECK_EQU(left_of(root, -EBADMSG), 77);
+}
+
+static void paths_of_version_1_are_checked(void) {
+    static const struct {
+        const char *text;
+        int code;
+        const char *path;
+    } cases[] = {
+        {"4:memory:/x\n", 0, "/x"},
+        {"5:cpu,cpuacct:/y\n4:memory,hugetlb:/x/\n", 0, "/x"},
+        {"4:memory:/../x\n", 0, "/"},
+        {"1:name=memory:/x\n", -ENODATA, "-"},
+        {"1:name=systemd,memory2:/x\n0::/y\n", -ENODATA, "-"},
+        {"", -ENODATA, "-"},
+        {"no colon\n4:memory:/a:b\n", 0, "/a:b"},
+        {"4:memory\n", -ENODATA, "-"},
+        {"4:memory:\n", -EBADMSG, "-"},
+        {"4:memory:x\n", -EBADMSG, "-"},
+        {"4:memory:/x/../y\n", -EBADMSG, "-"},
+        {"4:memory:/x", -EBADMSG, "-"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char path[SENSE_CGROUP_MAX_PATH] = "-";
+        bool is_outside;
+        CHECK_EQ(
+            sense_cgroup_parse_path1(cases[i].text, strlen(cases[i].text), path, &is_outside, NULL),
+            cases[i].code);
+        CHECK_STR(path, cases[i].path);
+    }
+}
+
+/* A limit above a cgroup whose parent hands no memory controller down. */
+static void levels_without_a_controller_are_passed_over(void) {
+    const char *root = root_make();
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/a/b/c\n");
+    root_put("sys/fs/cgroup/a/b/c/cgroup.procs", "1\n");
+    root_put_cgroup("/a", "100", "max", "400", 0, 0);
+    CHECK_EQU(left_of(root, 0), 300);
+}
+
+/* Files of a level that go while we read: unknown once, then what is there by then. */
+static void a_cgroup_that_changes_is_looked_at_anew(void) {
+    static const char *const names[] = {"high", "max", "current", "stat"};
+    struct sense_tree_reading c;
+    struct err e = {0};
+    char rel[100];
+    sense_tree_init(&tree, root_make());
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/a/b\n");
+    root_put_cgroup("/a/b", "100", "150", "max", 0, 0);
+    root_put_cgroup("/a", "100", "max", "400", 0, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK_EQU(c.least.left_bytes, 50);
+    uint32_t generation = tree.generation;
+    /* The parent takes the controller back. */
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        snprintf(rel, sizeof(rel), "sys/fs/cgroup/a/b/memory.%s", names[i]);
+        root_remove(rel);
+    }
+    CHECK_EQ(read_tree(&c, &e), -ESTALE);
+    CHECK_STR(e.msg, "cgroup /a/b/: its files are not there any more");
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK(c.least.left_bytes == 300 && c.level == 1);
+    CHECK_EQU(tree.generation, generation + 1);
+    /* The cgroup itself is removed. */
+    root_remove("sys/fs/cgroup/a/b");
+    root_put_cgroup("/a/b", "100", "120", "max", 0, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK_EQU(c.least.left_bytes, 20);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        snprintf(rel, sizeof(rel), "sys/fs/cgroup/a/b/memory.%s", names[i]);
+        root_remove(rel);
+    }
+    root_remove("sys/fs/cgroup/a/b");
+    CHECK_EQ(read_tree(&c, &e), -ESTALE);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK(c.is_fallback && c.least.left_bytes == 300);
+    /* We are moved. */
+    root_put_cgroup("/d", "100", "110", "max", 0, 0);
+    root_put("proc/self/cgroup", "0::/d\n");
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK(!c.is_fallback && c.least.left_bytes == 10);
+    sense_tree_fini(&tree);
+}
+
+/* From the first reading on all is open: a limit that comes later opens nothing. */
+static void above_a_limit_nothing_is_opened(void) {
+    struct sense_when quiet = {.now_us = 2, .may_open = false};
+    struct sense_tree_reading c;
+    struct err e = {0};
+    sense_tree_init(&tree, root_make());
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/a/b\n");
+    root_put_cgroup("/a/b", "100", "max", "max", 0, 0);
+    root_put_cgroup("/a", "100", "max", "max", 0, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned k = 0; k < 4; k++) CHECK(sense_file_is_open(&tree.levels[i].files[k]));
+    root_put("sys/fs/cgroup/a/b/memory.high", "60\n");
+    REQUIRE_OK(sense_tree_look(&tree, &quiet, &e), &e);
+    REQUIRE_OK(sense_tree_read(&tree, &quiet, &c, &e), &e);
+    CHECK_EQU(c.least.over_bytes, 40);
+    root_put("proc/self/cgroup", "0::/a\n");
+    CHECK_EQ(sense_tree_look(&tree, &quiet, &e), -EAGAIN);
+    root_put("proc/self/cgroup", "0::/a/b\n");
+    REQUIRE_OK(sense_tree_look(&tree, &quiet, &e), &e);
+    sense_tree_fini(&tree);
+}
+
+static void a_deep_place_is_cut(void) {
+    char self[200] = "0::", path[200] = "";
+    struct sense_tree_reading c;
+    struct err e = {0};
+    sense_tree_init(&tree, root_make());
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    for (unsigned i = 0; i < SENSE_MAX_LEVELS + 4; i++) strcat(path, "/a");
+    strcat(strcat(self, path), "\n");
+    root_put("proc/self/cgroup", self);
+    root_put_cgroup(path, "100", "150", "max", 0, 0);
+    REQUIRE_OK(read_tree(&c, &e), &e);
+    CHECK_EQU(tree.n_levels, SENSE_MAX_LEVELS);
+    CHECK_EQU(c.least.left_bytes, 50);
+    sense_tree_fini(&tree);
+}
+
+/* As the guard counts, from texts alone. */
+static void texts_are_counted(void) {
+    static const char stat[] =
+        "active_file 2\ninactive_file 1\nworkingset_refault 3\npgmajfault 4\n";
+    struct sense_cgroup_texts t = {.version = 2,
+                                   .high = {"20\n", 3},
+                                   .max = {"20\n", 3},
+                                   .current = {"30\n", 3},
+                                   .stat = {stat, sizeof(stat) - 1}};
+    struct sense_cgroup_count c = {.used_bytes = 77};
+    REQUIRE(sense_cgroup_count(&t, &c, NULL) == 0);
+    CHECK(c.limit_bytes == 20 && c.used_bytes == 27 && c.over_bytes == 7 && c.left_bytes == 0);
+    CHECK(c.is_high);
+    t.high = t.max = (struct sense_cgroup_text){"max\n", 4};
+    REQUIRE(sense_cgroup_count(&t, &c, NULL) == 0);
+    CHECK(c.limit_bytes == UINT64_MAX && c.used_bytes == 27 && c.over_bytes == 0);
+    CHECK(c.left_bytes == UINT64_MAX && !c.is_high);
+    t.current = t.stat = (struct sense_cgroup_text){0};
+    REQUIRE(sense_cgroup_count(&t, &c, NULL) == 0);
+    CHECK(c.used_bytes == 0);
+    t.max = (struct sense_cgroup_text){"9\n", 2};
+    CHECK_EQ(sense_cgroup_count(&t, &c, NULL), -ENODATA);
+    t.high = (struct sense_cgroup_text){0};
+    struct err e = {0};
+    CHECK_EQ(sense_cgroup_count(&t, &c, &e), -ENODATA);
+    CHECK_STR(e.msg, "memory.high: there is no such file");
+    CHECK(c.used_bytes == 0);
 }
 
 static const struct t_case cases[] = {
@@ -481,11 +746,19 @@ static const struct t_case cases[] = {
     {"own_faults_are_read", own_faults_are_read},
     {"cgroup_paths_are_checked", cgroup_paths_are_checked},
     {"cgroup_files_are_parsed", cgroup_files_are_parsed},
-    {"what_is_over_a_limit_is_told", what_is_over_a_limit_is_told},
+    {"what_is_over_a_limit_is_known", what_is_over_a_limit_is_known},
     {"the_nearest_limit_counts", the_nearest_limit_counts},
     {"bad_cgroup_files_are_unknown", bad_cgroup_files_are_unknown},
     {"accounting_may_be_off", accounting_may_be_off},
     {"events_of_the_nearest_level_count", events_of_the_nearest_level_count},
+    {"a_path_that_is_not_below_the_mount", a_path_that_is_not_below_the_mount},
+    {"version_1_is_read", version_1_is_read},
+    {"paths_of_version_1_are_checked", paths_of_version_1_are_checked},
+    {"levels_without_a_controller_are_passed_over", levels_without_a_controller_are_passed_over},
+    {"a_cgroup_that_changes_is_looked_at_anew", a_cgroup_that_changes_is_looked_at_anew},
+    {"above_a_limit_nothing_is_opened", above_a_limit_nothing_is_opened},
+    {"a_deep_place_is_cut", a_deep_place_is_cut},
+    {"texts_are_counted", texts_are_counted},
 };
 
 int main(int argc, char **argv) {

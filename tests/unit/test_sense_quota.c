@@ -84,7 +84,7 @@ static void paths_of_version_1_are_found(void) {
         {"4:cpu:/x/\n0::/y\n", "/x", 0},
         {"4:cpuset:/x\n3:cpuacct:/y\n0::/z\n", NULL, -ENODATA},
         {"", NULL, -ENODATA},
-        {"4:cpu:/../x\n", NULL, -EBADMSG},
+        {"4:cpu:/../x\n", "/", 0},
         {"4:cpu:x\n", NULL, -EBADMSG},
         {"4:cpu:\n", NULL, -EBADMSG},
         {"4:cpu:/x", NULL, -EBADMSG},
