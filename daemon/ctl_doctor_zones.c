@@ -68,7 +68,7 @@ static const char *source_text(const char *source) {
         const char *name, *text;
     } texts[] = {
         {"set", "heat.trip"},
-        {"passive", "where the kernel slows it"},
+        {"passive", "what the kernel slows it down to"},
         {"hot", "where the kernel calls it hot"},
         {"critical", "10 C below where it is switched off, and 80 C at most"},
         {"default", "as no trip point is known"},

@@ -87,6 +87,7 @@ void sense_zone_add_trip(struct sense_zone *z, const char *kind, int32_t mc) {
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         if (strcmp(kind, kinds[i].kind) != 0) continue;
         if (mc >= SENSE_LEAST_TRIP_MC) {
+            if (i == 0) z->passive_last_mc = z->has_passive ? MAX(z->passive_last_mc, mc) : mc;
             take_lowest(mc, kinds[i].has, kinds[i].mc);
         } else if (!z->odd_kind) {
             z->odd_kind = kinds[i].kind;
@@ -176,7 +177,7 @@ const char *sense_trip_name(enum sense_trip_source s) {
 }
 
 struct sense_trip sense_zone_trip(const struct sense_zone *z) {
-    if (z->has_passive) return (struct sense_trip){SENSE_TRIP_PASSIVE, z->passive_mc};
+    if (z->has_passive) return (struct sense_trip){SENSE_TRIP_PASSIVE, z->passive_last_mc};
     if (z->has_hot) return (struct sense_trip){SENSE_TRIP_HOT, z->hot_mc};
     if (!z->has_critical) return (struct sense_trip){SENSE_TRIP_DEFAULT, DEFAULT_TRIP_MC};
     int32_t mc = MIN(z->critical_mc - CRITICAL_DISTANCE_MC, DEFAULT_TRIP_MC);

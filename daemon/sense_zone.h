@@ -29,6 +29,7 @@ struct sense_zone {
 
     bool has_passive; /* trip points that are believed, the lowest of each kind */
     int32_t passive_mc;
+    int32_t passive_last_mc; /* the highest of this one */
     bool has_hot;
     int32_t hot_mc;
     bool has_critical;
@@ -58,6 +59,9 @@ void sense_zone_choose(const char *wanted, struct sense_zone *zones, uint32_t n)
 /* Where a trip point is from, best first. */
 enum sense_trip_source {
     SENSE_TRIP_SET, /* heat.trip */
+    /* The last one: where there are two, the first is where the kernel begins to regulate and the
+     * second what it regulates to (60 and 70 C on an Allwinner H616, 75 and 85 on an RK3588 with
+     * the vendor's kernel). What it does below is seen by its cooling devices. */
     SENSE_TRIP_PASSIVE,
     SENSE_TRIP_HOT,
     SENSE_TRIP_CRITICAL, /* 10 C below it, and 80 C at most: where others of its kind throttle */

@@ -187,7 +187,7 @@ def a_machine_with_everything():
     expect(found, "source", "ok", "service manager")
     expect(found, "pressure", "ok", "some 0.001 s")
     expect(found, "zone", "ok", "soc-thermal: 50.0 C, slowed from 75.0 C", "115.0 C",
-           "not to reach 75.0 C (where the kernel slows it)")
+           "not to reach 75.0 C (what the kernel slows it down to)")
     expect(found, "cores", "ok", "nothing says which of them are big")
     expect(found, "cpu quota", "ok", "no limit")
     expect(found, "cpufreq", "ok", "1800 MHz now, at most 2400 of 2400 MHz, governor schedutil")

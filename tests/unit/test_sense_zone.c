@@ -115,7 +115,7 @@ static void trips_are_chosen(void) {
         {{{0}}, SENSE_TRIP_DEFAULT, 80000, INT32_MAX},
         {{{"passive", 85000}, {"passive", 75000}, {"hot", 60000}, {"critical", 115000}},
          SENSE_TRIP_PASSIVE,
-         75000,
+         85000,
          INT32_MAX},
         {{{"hot", 90000}, {"critical", 110000}}, SENSE_TRIP_HOT, 90000, INT32_MAX},
         /* Where only the end is known. */
