@@ -30,8 +30,8 @@ int sense_quota_parse(const char *text, size_t n, uint32_t *ret_permille, struct
 int sense_quota_parse_v1(const char *quota, size_t n_quota, const char *period, size_t n_period,
                          uint32_t *ret_permille, struct err *e) MUST_CHECK;
 /* The path of the hierarchy of version 1 that has the controller "cpu", from the text of
- * /proc/PID/cgroup, into ret[SENSE_QUOTA_MAX_PATH]; "/" stands in for one that begins above what can
- * be seen. Pure. 0, -ENODATA (no such line) or -EBADMSG (not absolute, too long). */
+ * /proc/PID/cgroup, into ret[SENSE_QUOTA_MAX_PATH]; "/" stands in for one that begins above what
+ * can be seen. Pure. 0, -ENODATA (no such line) or -EBADMSG (not absolute, too long). */
 int sense_quota_parse_path_v1(const char *text, size_t n, char *ret, struct err *e) MUST_CHECK;
 
 /* Threads that can run at once: 1..n. */

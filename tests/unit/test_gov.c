@@ -654,84 +654,6 @@ static void the_kernels_own_cooling_keeps_a_stage(void) {
     ladder_destroy(r.l);
 }
 
-/* The kernel throttles although the zones leave headroom: their trip points are too high. */
-static void throttling_takes_a_stage(void) {
-    static const struct {
-        int32_t headroom_mc;
-        uint32_t stage;
-    } cases[] = {{40000, 0}, {16000, 0}, {15999, 1}, {8000, 1}, {7000, 1}, {5000, 2}, {-3000, 6}};
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct rig r = make_rig(0);
-        settle(&r, 5000);
-        r.in.is_cooling = true;
-        for (int n = 0; n < 40; n++) warm(&r, cases[i].headroom_mc);
-        CHECK_EQU(r.st.stage, cases[i].stage);
-        CHECK_EQU(warm(&r, cases[i].headroom_mc).refuses, false);
-        ladder_destroy(r.l);
-    }
-    /* It takes two readings, and is given back after the hold. */
-    struct rig r = make_rig(0);
-    settle(&r, 5000);
-    warm(&r, 12000);
-    r.in.is_cooling = true;
-    CHECK_EQU(warm(&r, 12000).stage, 0);
-    CHECK_EQU(warm(&r, 12000).stage, 0);
-    CHECK_EQU(warm(&r, 12000).stage, 1);
-    r.in.is_cooling = false;
-    for (int n = 0; n < 29; n++) CHECK_EQU(warm(&r, 12000).stage, 1);
-    warm(&r, 12000);
-    CHECK_EQU(warm(&r, 12000).stage, 0);
-    r.in.is_cooling = true;
-    CHECK_EQU(warm(&r, 12000).stage, 0);
-    r.in.is_cooling = false;
-    for (int n = 0; n < 5; n++) CHECK_EQU(warm(&r, 12000).stage, 0);
-    ladder_destroy(r.l);
-}
-
-/* No zone says anything, but the firmware does. */
-static void throttling_without_zones_is_a_middle_stage(void) {
-    struct rig r = make_rig(0);
-    settle(&r, 5000);
-    r.in.is_cooling = true;
-    for (int n = 0; n < 10; n++) {
-        r.now_us += SEC;
-        step(&r, 5000);
-    }
-    CHECK_EQU(r.st.stage, 2);
-    r.in.is_cooling = false;
-    for (int n = 0; n < 65; n++) {
-        r.now_us += SEC;
-        step(&r, 5000);
-    }
-    CHECK_EQU(r.st.stage, 0);
-    ladder_destroy(r.l);
-}
-
-/* A zone that says 100 C since the start, and never anything else. */
-static void doubtful_heat_neither_lowers_nor_refuses(void) {
-    struct rig r = make_rig(0);
-    settle(&r, 5000);
-    r.in.is_heat_doubtful = true;
-    struct gov_output out = {0};
-    for (int n = 0; n < 100; n++) out = warm(&r, -20000);
-    CHECK_EQU(out.stage, 2);
-    CHECK_EQU(out.duty_permille, 700);
-    CHECK_EQU(out.threads, 4);
-    CHECK_EQU(out.position, 0);
-    CHECK(!out.refuses && !out.is_suspicious);
-    CHECK_EQ(gov_doubtful_mc(&r.set), 4000);
-    CHECK_EQU(warm(&r, 5000).stage, 2); /* what is not that hot is as it was */
-    for (int n = 0; n < 31; n++) out = warm(&r, 7000);
-    CHECK_EQU(out.stage, 2);
-    /* It changes: from then on it is believed. */
-    r.in.is_heat_doubtful = false;
-    warm(&r, -20000);
-    out = warm(&r, -20000);
-    CHECK_EQU(out.stage, 7);
-    CHECK(out.refuses);
-    ladder_destroy(r.l);
-}
-
 static void unknown_memory_is_not_plenty(void) {
     struct rig r = make_rig(0);
     r.in.weight_bytes = 0;
@@ -984,9 +906,6 @@ static const struct t_case cases[] = {
     {"a_stage_and_a_position_are_two_changes", a_stage_and_a_position_are_two_changes},
     {"lost_zones_are_not_cool", lost_zones_are_not_cool},
     {"the_kernels_own_cooling_keeps_a_stage", the_kernels_own_cooling_keeps_a_stage},
-    {"throttling_takes_a_stage", throttling_takes_a_stage},
-    {"throttling_without_zones_is_a_middle_stage", throttling_without_zones_is_a_middle_stage},
-    {"doubtful_heat_neither_lowers_nor_refuses", doubtful_heat_neither_lowers_nor_refuses},
     {"unknown_memory_is_not_plenty", unknown_memory_is_not_plenty},
     {"an_unread_cgroup_is_not_plenty", an_unread_cgroup_is_not_plenty},
     {"odd_numbers_saturate", odd_numbers_saturate},
