@@ -22,7 +22,10 @@
  * each other (gov_stages[]): pauses between steps (duty), fewer threads, then steps of the ladder,
  * as fewer bytes a token are less energy a token, and last no new work. A stage is entered at once
  * on two readings, and left, one at a time, after a hold with headroom beyond its edge by the
- * hysteresis, while the kernel does not throttle.
+ * hysteresis, while the kernel does not throttle. Where the kernel or a firmware slows the clock
+ * for heat although the zones leave less than twice the margin, the first stage is taken, as their
+ * trip points are then too high; where they say nothing, the stage of zones that are gone. Zones
+ * that have never changed say no more than that either, however hot they are.
  *
  * Unknown never counts as plenty: a source that was known and fails stays the ceiling it was, and
  * nothing grows once it is stale; without any reading of memory since the start, or of a cgroup
@@ -121,6 +124,7 @@ struct gov_state {
     int32_t headroom_mc[2]; /* the last two, newest first */
     uint64_t heat_us;
     uint64_t cool_since_us;
+    uint64_t cooling_since_us; /* valid if is_cooling */
     uint32_t stage;
     uint32_t grow_from;
     uint32_t target;
@@ -129,6 +133,8 @@ struct gov_state {
     uint64_t changes_us[GOV_MAX_CHANGES];
     bool has_run;
     bool has_heat;
+    bool is_heat_doubtful; /* the last reading of it */
+    bool is_cooling;       /* in the last call */
     bool has_ceiling;
     bool is_emergency;
     bool is_raised;  /* a limit was raised and the growth it allows is under way */
@@ -182,6 +188,10 @@ struct gov_output {
  * by step, but without hold and pause. Position falls as far as needed in one call. */
 struct gov_output gov_step(struct gov_state *st, const struct gov_settings *set,
                            const struct ladder *l, const struct gov_input *in, uint64_t now_us);
+
+/* What a doubtful headroom counts as at least. If the zones that are sure leave less than that,
+ * they are what to go by. */
+int32_t gov_doubtful_mc(const struct gov_settings *set);
 
 /* Steps of the ladder before the first that pages. */
 uint32_t gov_n_resident(const struct ladder *l);

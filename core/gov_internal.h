@@ -6,7 +6,8 @@
 
 #include "core/gov.h"
 
-enum { GOV_STAGE_UNKNOWN = 2 }; /* of heat, when its zones are gone */
+/* Of heat, when its zones are gone, or say nothing that can be believed. */
+enum { GOV_STAGE_UNKNOWN = 2 };
 
 static inline uint64_t gov_add(uint64_t a, uint64_t b) {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;

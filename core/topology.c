@@ -1,4 +1,4 @@
-/* Chooses CPUs from what sysfs tells about them. No state; read once, before threads are made. */
+/* Chooses CPUs from what sysfs says about them. No state; read once, before threads are made. */
 #include "core/topology.h"
 
 #include <errno.h>
@@ -13,8 +13,37 @@ enum {
     MAX_CAPACITY = 65536,
     /* A core counts as big with 1/2 of the largest capacity. Little ones have 0.2 to 0.45
      * (Cortex-A55 beside A76 or A78), middle ones of phones 0.6 to 0.9. */
-    BIG_DIVISOR = 2,
+    BIG_PERCENT_OF_CAPACITY = 50,
+    MAX_KHZ = 100000000,
+    /* A clock says less than a capacity, as a big core also does more in a cycle: so a core counts
+     * as big with 4/5 of the greatest. Big cores of one chip are within a tenth of each other
+     * (RK3588 2.25 to 2.4 GHz by its binning, desktop chips 5.2 and 5.7), little ones at three
+     * quarters at most (RK3588 1.8 of 2.4, RK3399 1.4 of 1.8, Intel's 3.9 of 5.2). */
+    BIG_PERCENT_OF_CLOCK = 80,
 };
+
+/* One file of each CPU that says how big it is. */
+struct measure {
+    enum topology_source source;
+    const char *file;
+    unsigned percent; /* of the greatest, from which a core is big */
+    int (*parse)(const char *text, size_t n, unsigned *ret);
+};
+
+/* Best first. */
+static const struct measure measures[] = {
+    {TOPOLOGY_CAPACITY, "cpu_capacity", BIG_PERCENT_OF_CAPACITY, topology_parse_capacity},
+    {TOPOLOGY_MAX_FREQ, "cpufreq/cpuinfo_max_freq", BIG_PERCENT_OF_CLOCK, topology_parse_khz},
+};
+
+const char *topology_source_name(enum topology_source s) {
+    switch (s) {
+    case TOPOLOGY_NONE: return NULL;
+    case TOPOLOGY_CAPACITY: return "cpu_capacity";
+    case TOPOLOGY_MAX_FREQ: return "cpuinfo_max_freq";
+    }
+    return NULL;
+}
 
 /* ---- parsing */
 
@@ -31,13 +60,22 @@ static bool take_number(const char **s, const char *end, unsigned max, unsigned 
     return true;
 }
 
-int topology_parse_capacity(const char *text, size_t n, unsigned *ret) {
+/* The file of one number, 1 .. max. */
+static int parse_value(const char *text, size_t n, unsigned max, unsigned *ret) {
     const char *s = text, *end = text + n;
     unsigned v;
-    if (!take_number(&s, end, MAX_CAPACITY, &v) || v == 0) return -EBADMSG;
+    if (!take_number(&s, end, max, &v) || v == 0) return -EBADMSG;
     if (end - s != 1 || *s != '\n') return -EBADMSG;
     *ret = v;
     return 0;
+}
+
+int topology_parse_capacity(const char *text, size_t n, unsigned *ret) {
+    return parse_value(text, n, MAX_CAPACITY, ret);
+}
+
+int topology_parse_khz(const char *text, size_t n, unsigned *ret) {
+    return parse_value(text, n, MAX_KHZ, ret);
 }
 
 int topology_parse_list(const char *text, size_t n, cpu_set_t *ret) {
@@ -90,21 +128,30 @@ static bool is_offline(const char *root, unsigned cpu) {
     return n == 2 && memcmp(text, "0\n", 2) == 0; /* the first CPU has no such file */
 }
 
-/* Those of `set` that are big. All, if one of them does not tell. */
-static cpu_set_t big_ones(const char *root, const cpu_set_t *set) {
-    unsigned capacity[CPU_SETSIZE], largest = 0;
+/* Those of `set` that are big by that file. False, and *ret untouched, if one of them has none. */
+static bool find_big(const char *root, const struct measure *m, const cpu_set_t *set,
+                     cpu_set_t *ret) {
+    unsigned size[CPU_SETSIZE], largest = 0;
     for (unsigned c = 0; c < CPU_SETSIZE; c++) {
         char text[MAX_TEXT];
         if (!CPU_ISSET(c, set)) continue;
-        size_t n = read_cpu_file(root, c, "cpu_capacity", text);
-        if (topology_parse_capacity(text, n, &capacity[c]) < 0) return *set;
-        largest = MAX(largest, capacity[c]);
+        size_t n = read_cpu_file(root, c, m->file, text);
+        if (m->parse(text, n, &size[c]) < 0) return false;
+        largest = MAX(largest, size[c]);
     }
-    cpu_set_t big;
-    CPU_ZERO(&big);
+    CPU_ZERO(ret);
     for (unsigned c = 0; c < CPU_SETSIZE; c++)
-        if (CPU_ISSET(c, set) && capacity[c] * BIG_DIVISOR >= largest) CPU_SET(c, &big);
-    return big;
+        if (CPU_ISSET(c, set) && (uint64_t)size[c] * 100 >= (uint64_t)largest * m->percent)
+            CPU_SET(c, ret);
+    return true;
+}
+
+/* Those of `set` that are big. All, if nothing says it of every one. */
+static enum topology_source big_ones(const char *root, const cpu_set_t *set, cpu_set_t *ret) {
+    for (size_t i = 0; i < ARRAY_LEN(measures); i++)
+        if (find_big(root, &measures[i], set, ret)) return measures[i].source;
+    *ret = *set;
+    return TOPOLOGY_NONE;
 }
 
 /* Cores with a CPU in `set`: a CPU counts unless a lower one of the set is a sibling. */
@@ -151,7 +198,8 @@ void topology_choose(const char *root, const cpu_set_t *allowed, struct topology
         if (CPU_ISSET(c, allowed) && !is_offline(root, c)) CPU_SET(c, &online);
     if (CPU_COUNT(&online) == 0) online = *allowed; /* absurd: we run on one of them */
 
-    *ret = (struct topology){.cpus = big_ones(root, &online)};
+    *ret = (struct topology){0};
+    ret->source = big_ones(root, &online, &ret->cpus);
     ret->n_cores = MAX(count_cores(root, &ret->cpus), 1u);
     ret->leaves_some = !CPU_EQUAL(&ret->cpus, &online);
     put_text(&ret->cpus, ret->cpus_text, sizeof(ret->cpus_text));

@@ -152,6 +152,7 @@ void api_info_status(struct server *s, struct conn *c) {
                ",\"threads\":%u,\"threads_max\":%u,\"cpus\":\"%s\",\"kernels\":\"%s\",",
                s->swap.out.duty_permille / 10, pool_active(m->pool), pool_threads(m->pool),
                pool_cpus(m->pool), cpu_ops_name(m->ops));
+    api_sense_put_quota(&b, s);
     api_sense_put(&b, s);
     api_sense_put_sources(&b, s);
     buf_printf(&b, "\"speed\":{\"decode_tps\":%.1f,\"prefill_tps\":%.1f},",

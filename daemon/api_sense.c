@@ -54,6 +54,14 @@ void api_sense_put_memory(struct buf *b, const struct server *s) {
     buf_printf(b, ",\"reason\":\"%s\"}", gov_reason_name(w->out.reason));
 }
 
+void api_sense_put_quota(struct buf *b, const struct server *s) {
+    const struct server_swap *w = &s->swap;
+    if (!w->has_quota || w->quota.permille == SENSE_QUOTA_NONE)
+        buf_str(b, "\"cpu_quota\":null,");
+    else
+        buf_printf(b, "\"cpu_quota\":%.3f,", (double)w->quota.permille / 1000);
+}
+
 static void put_zones(struct buf *b, const struct server *s) {
     const struct sense_reading *r = &s->swap.reading;
     bool is_first = true;
@@ -68,8 +76,10 @@ static void put_zones(struct buf *b, const struct server *s) {
         put_celsius(b, "passive_celsius", z->has_passive, z->passive_mc);
         put_celsius(b, "hot_celsius", z->has_hot, z->hot_mc);
         put_celsius(b, "critical_celsius", z->has_critical, z->critical_mc);
-        put_celsius(b, "trip_celsius", true, govern_trip_mc(s, z));
-        buf_str(b, "}");
+        struct sense_trip trip = govern_trip(s, z);
+        put_celsius(b, "trip_celsius", true, trip.mc);
+        buf_printf(b, ",\"trip_source\":\"%s\",\"changed\":%s}", sense_trip_name(trip.source),
+                   z->has_changed ? "true" : "false");
         is_first = false;
     }
     buf_str(b, "]");
@@ -87,11 +97,16 @@ static const struct {
 
 static void put_heat(struct buf *b, const struct server *s) {
     const struct sense_reading *r = &s->swap.reading;
+    static const char *const words[] = {[GOVERN_COOLING_UNKNOWN] = "null",
+                                        [GOVERN_NOT_COOLING] = "false",
+                                        [GOVERN_COOLING] = "true"};
     int32_t mc = 0;
-    bool has = govern_headroom(s, &mc), is_first = true;
+    bool is_doubtful = false, is_first = true;
+    bool has = govern_headroom(s, &mc, &is_doubtful);
     buf_printf(b, ",\"heat\":{\"stage\":%" PRIu32 ",\"stages\":%d", s->swap.out.stage, GOV_STAGES);
     put_celsius(b, "headroom_celsius", has, mc);
-    buf_printf(b, ",\"cooling\":%s", !r->has_cooling ? "null" : r->is_cooling ? "true" : "false");
+    buf_printf(b, ",\"doubtful\":%s,\"cooling\":%s", is_doubtful ? "true" : "false",
+               words[govern_cooling(r)]);
     put_ratio(b, "clock_ratio", r->has_clock, r->clock_permille);
     buf_str(b, ",\"throttled\":");
     if (!r->has_throttle) {
@@ -171,7 +186,8 @@ void api_sense_put_metrics(struct buf *b, const struct server *s) {
     const struct server_swap *w = &s->swap;
     const struct sense_reading *r = &w->reading;
     int32_t headroom_mc = 0;
-    bool has_headroom = govern_headroom(s, &headroom_mc);
+    bool is_doubtful, has_headroom = govern_headroom(s, &headroom_mc, &is_doubtful);
+    enum govern_cooling cooling = govern_cooling(r);
     const struct {
         bool has;
         const char *name, *help;
@@ -190,7 +206,10 @@ void api_sense_put_metrics(struct buf *b, const struct server *s) {
         {true, "ebb_duty_ratio", "Of time that is spent computing, while there is work.",
          (double)w->out.duty_permille / 1000},
         {true, "ebb_refusing", "1 while new requests get 503 for memory or heat.", w->out.refuses},
-        {r->has_cooling, "ebb_cooling", "1 while the kernel slows a CPU down.", r->is_cooling},
+        {cooling != GOVERN_COOLING_UNKNOWN, "ebb_cooling",
+         "1 while the kernel or a firmware slows a CPU down for heat.", cooling == GOVERN_COOLING},
+        {w->has_quota && w->quota.permille != SENSE_QUOTA_NONE, "ebb_cpu_quota",
+         "CPUs that the own cgroup may use by time.", (double)w->quota.permille / 1000},
         {r->has_clock, "ebb_cpu_clock_ratio", "Least allowed clock, of the greatest possible one.",
          (double)r->clock_permille / 1000},
     };

@@ -10,6 +10,7 @@
 #include "core/defs.h"
 
 struct ctl;
+struct sense_reading;
 
 enum ctl_verdict {
     CTL_GOOD,
@@ -49,6 +50,10 @@ bool ctl_doctor_may_not_swap(const struct ctl_doctor *d);
 void ctl_doctor_daemon(struct ctl_doctor *d);  /* sockets, health, status; sets status and pid */
 void ctl_doctor_place(struct ctl_doctor *d);   /* limits, cgroup, sandbox, swap of the process */
 void ctl_doctor_sensors(struct ctl_doctor *d); /* each source of the governor's, and why not */
+/* Parts of that: what each thermal zone says and what is made of it; which CPUs may be used, for
+ * how much of the time, and at which clock. */
+void ctl_doctor_zones(struct ctl_doctor *d, struct sense_reading *r);
+void ctl_doctor_cpus(struct ctl_doctor *d, const struct sense_reading *r);
 void ctl_doctor_machine(struct ctl_doctor *d); /* pages, swap, reclaim, overcommit, clocks */
 
 #endif

@@ -118,11 +118,12 @@ static void check_heat(struct ctl_doctor *d) {
     const cJSON *heat = ctl_field(d->status, "heat");
     double stage;
     if (!ctl_field_number(heat, "stage", &stage)) return;
-    ctl_doctor_say(d, stage > 0 ? CTL_NOTE : CTL_GOOD, "heat",
-                   "it is slowed down to stay cool: a heat sink or a fan gives the speed back",
-                   "stage %.0f, duty %s, headroom %s", stage,
-                   ctl_field_unit(d->status, "duty", 1, 0, "%").s,
-                   ctl_field_unit(heat, "headroom_celsius", 1, 1, " C").s);
+    ctl_doctor_say(
+        d, stage > 0 ? CTL_NOTE : CTL_GOOD, "heat",
+        "it is slowed down to stay cool: a heat sink or a fan gives the speed back",
+        "stage %.0f, duty %s, headroom %s%s", stage, ctl_field_unit(d->status, "duty", 1, 0, "%").s,
+        ctl_field_unit(heat, "headroom_celsius", 1, 1, " C").s,
+        cJSON_IsTrue(ctl_field(heat, "cooling")) ? ", the clock is throttled for heat" : "");
 }
 
 static void check_reload(struct ctl_doctor *d) {

@@ -14,7 +14,6 @@
 #include "daemon/ctl_doctor.h"
 #include "daemon/ctl_field.h"
 #include "daemon/sense.h"
-#include "daemon/sense_rpi.h"
 
 /* /sys answers in milliseconds, or a driver hangs. */
 enum { SYS_WAIT_US = 2000000 };
@@ -202,56 +201,6 @@ static void say_ours(struct ctl_doctor *d, const struct kernel *k, const struct 
     }
 }
 
-/* --- zones --- */
-
-/* ", slowed from 80.0 C" behind what is in buf. */
-static void add_celsius(char *buf, size_t n_buf, const char *what, bool has, int32_t mc) {
-    size_t n = strlen(buf);
-    if (has) snprintf(buf + n, n_buf - n, "%s%.1f C", what, (double)mc / 1000);
-}
-
-static void say_zone(struct ctl_doctor *d, const struct sense_zone *z) {
-    char text[200] = "";
-    bool has_trip = z->has_passive || z->has_hot;
-    int32_t trip_mc = z->has_passive ? z->passive_mc : z->hot_mc;
-    bool is_hot = z->has_temp && has_trip && z->temp_mc >= trip_mc;
-    if (!z->has_temp) strcpy(text, "no temperature now");
-    add_celsius(text, sizeof(text), "", z->has_temp, z->temp_mc);
-    add_celsius(text, sizeof(text), ", slowed from ", z->has_passive, z->passive_mc);
-    add_celsius(text, sizeof(text), ", hot from ", z->has_hot, z->hot_mc);
-    add_celsius(text, sizeof(text), ", switched off at ", z->has_critical, z->critical_mc);
-    ctl_doctor_say(d, is_hot || !z->has_temp ? CTL_NOTE : CTL_GOOD, "zone",
-                   is_hot ? "the kernel slows the board down now: a heat sink or a fan"
-                          : "the zone may be switched off; others are used",
-                   "%s: %s%s", z->type[0] ? z->type : "(no type)", text,
-                   has_trip || z->has_critical ? "" : ", no trip points");
-}
-
-static void say_clocks(struct ctl_doctor *d, const struct sense_reading *r) {
-    for (uint32_t i = 0; i < r->n_clocks; i++) {
-        const struct sense_clock *c = &r->clocks[i];
-        char rel[96], governor[32] = "", driver[32] = "", cur[32] = "an unknown clock";
-        snprintf(rel, sizeof(rel), "/sys/devices/system/cpu/cpufreq/policy%u/scaling_governor",
-                 c->number);
-        if (!ctl_doctor_word(d, rel, governor, sizeof(governor))) strcpy(governor, "unknown");
-        snprintf(rel, sizeof(rel), "/sys/devices/system/cpu/cpufreq/policy%u/scaling_driver",
-                 c->number);
-        if (!ctl_doctor_word(d, rel, driver, sizeof(driver))) strcpy(driver, "unknown");
-        if (c->has_cur) snprintf(cur, sizeof(cur), "%u MHz", c->cur_khz / 1000);
-        /* What intel_pstate and amd-pstate call powersave follows the load. */
-        bool is_slow = strcmp(governor, "powersave") == 0 && !strstr(driver, "pstate");
-        bool is_capped = c->cap_khz < c->top_khz;
-        ctl_doctor_say(d, is_slow || is_capped ? CTL_NOTE : CTL_GOOD, "cpufreq",
-                       is_slow
-                           ? "powersave keeps the lowest clock: set the governor to ondemand or "
-                             "schedutil"
-                           : "capped by heat or by someone's setting: see the zones, and "
-                             "scaling_max_freq",
-                       "CPU %u: %s now, at most %u of %u MHz, governor %s", c->number, cur,
-                       c->cap_khz / 1000, c->top_khz / 1000, governor);
-    }
-}
-
 void ctl_doctor_sensors(struct ctl_doctor *d) {
     struct err e = {0};
     struct sense *s = NULL;
@@ -269,7 +218,6 @@ void ctl_doctor_sensors(struct ctl_doctor *d) {
     ignore_result(sense_destroy(s)); /* one that hangs is left to the end of this program */
 
     if (!say_theirs(d, &k)) say_ours(d, &k, &r);
-    for (uint32_t i = 0; i < r.n_zones; i++)
-        if (r.zones[i].is_wanted) say_zone(d, &r.zones[i]);
-    say_clocks(d, &r);
+    ctl_doctor_zones(d, &r);
+    ctl_doctor_cpus(d, &r);
 }

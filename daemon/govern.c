@@ -19,36 +19,13 @@
 #include "daemon/log.h"
 #include "daemon/server_internal.h"
 
-enum { DEFAULT_TRIP_MC = 80000, CRITICAL_DISTANCE_MC = 10000 };
-
 void govern_settings(const struct server *s, struct gov_settings *ret) {
-    govern_set_make(&s->config, s->model.pool ? pool_threads(s->model.pool) : 1, ret);
+    uint32_t n_threads = s->model.pool ? pool_threads(s->model.pool) : 1;
+    uint32_t permille = s->swap.has_quota ? s->swap.quota.permille : SENSE_QUOTA_NONE;
+    govern_set_make(&s->config, sense_quota_threads(permille, n_threads), ret);
 }
 
 /* ---- readings ---- */
-
-int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z) {
-    if (s->config.heat_trip_mc != CONFIG_AUTO) return (int32_t)s->config.heat_trip_mc;
-    if (z->has_passive) return z->passive_mc;
-    if (z->has_hot) return z->hot_mc;
-    if (z->has_critical) return z->critical_mc - CRITICAL_DISTANCE_MC;
-    return DEFAULT_TRIP_MC;
-}
-
-bool govern_headroom(const struct server *s, int32_t *ret_mc) {
-    const struct sense_reading *r = &s->swap.reading;
-    int64_t least = INT32_MAX;
-    bool has = false;
-    for (uint32_t i = 0; i < r->n_zones; i++) {
-        const struct sense_zone *z = &r->zones[i];
-        if (!z->is_wanted || !z->has_temp) continue;
-        least = MIN(least, (int64_t)govern_trip_mc(s, z) - z->temp_mc);
-        has = true;
-    }
-    if (!has || !r->has_heat) return false;
-    *ret_mc = (int32_t)least;
-    return true;
-}
 
 /* Shares of the time between two readings of the same file, for people. */
 static void note_stall(struct server_swap *w, const struct sense_reading *now, uint64_t now_us) {
@@ -78,6 +55,7 @@ void govern_sense(struct server *s) {
     for (unsigned i = 0; i < n; i++)
         log_event(s->log, levels[lines[i].is_good], "%s", lines[i].text);
     note_stall(w, &now, now_us);
+    govern_note_quota(s, &now);
     w->reading = now;
     w->has_reading = true;
     w->is_fresh = true;
@@ -137,15 +115,13 @@ static void put_fresh(struct server *s, struct gov_input *in) {
     w->faults_seen_us = r->faults_us;
     in->n_alarms = w->n_alarms;
     w->n_alarms = 0;
-    /* A reading of the zones counts once, whoever asks how often. */
-    in->has_heat = r->heat_us != w->heat_seen_us && govern_headroom(s, &in->headroom_mc);
-    w->heat_seen_us = r->heat_us;
+    govern_put_heat(s, in);
 }
 
 void govern_input(struct server *s, bool is_fresh, struct gov_input *ret) {
     struct server_swap *w = &s->swap;
     *ret = (struct gov_input){
-        .is_cooling = w->reading.has_cooling && w->reading.is_cooling,
+        .is_cooling = govern_cooling(&w->reading) == GOVERN_COOLING,
         .cgroup_over_bytes = w->reading.is_cgroup_hidden,
         .operator_limit_bytes = w->operator_limit_bytes,
         .weight_bytes = mem_bytes(s->model.mem, MEM_SLAB) - govern_fixed_bytes(&s->model),
@@ -223,27 +199,9 @@ void govern_close_trace(struct server *s) {
     s->trace.fd = -1;
 }
 
-static void tell_stage(struct server *s, uint32_t from) {
-    const struct gov_output *now = &s->swap.out;
-    char text[48] = "temperature unknown", celsius[24] = "null", json[160];
-    int32_t mc;
-    if (govern_headroom(s, &mc)) {
-        snprintf(text, sizeof(text), "%.1f C %s the trip point", (double)abs(mc) / 1000,
-                 mc < 0 ? "above" : "below");
-        snprintf(celsius, sizeof(celsius), "%.1f", (double)mc / 1000);
-    }
-    log_event(s->log, LOG_INFO,
-              "heat stage %u -> %u: %s, computing %u %% of the time on %u threads", from,
-              now->stage, text, now->duty_permille / 10, now->threads);
-    snprintf(json, sizeof(json),
-             "{\"from\":%u,\"to\":%u,\"headroom_celsius\":%s,\"duty\":%u,\"threads\":%u}", from,
-             now->stage, celsius, now->duty_permille / 10, now->threads);
-    events_send(s->events, s->config.serve_buffer_bytes, "heat", json);
-}
-
 static void tell_pace(struct server *s, const struct gov_output *before) {
     const struct gov_output *now = &s->swap.out;
-    if (now->stage != before->stage) tell_stage(s, before->stage);
+    if (now->stage != before->stage) govern_tell_stage(s, before->stage);
     if (now->refuses != before->refuses)
         log_event(s->log, now->refuses ? LOG_WARN : LOG_INFO,
                   now->refuses ? "new requests are refused: %s" : "new requests are taken again",

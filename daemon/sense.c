@@ -57,6 +57,7 @@ int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) 
         .root = o->root,
         .zones = o->zones ? o->zones : "auto",
         .interval_us = o->slow_us ? o->slow_us : 1000000,
+        .rescan_us = o->rescan_us ? o->rescan_us : SENSE_RESCAN_US,
     };
     /* Also checks that the root fits. */
     int r = sense_slow_create(&so, &s->slow, e);
@@ -95,10 +96,12 @@ void sense_set_owns_pressure(struct sense *s, bool owns) {
 
 void sense_set_quiet(struct sense *s, bool is_quiet) {
     s->is_quiet = is_quiet;
+    sense_slow_set_quiet(s->slow, is_quiet);
 }
 
 void sense_set_rescan(struct sense *s, uint64_t rescan_us) {
     s->rescan_us = rescan_us;
+    sense_slow_set_rescan(s->slow, rescan_us);
 }
 
 unsigned sense_levels(const struct sense *s, struct sense_level ret[SENSE_MAX_LEVELS],
@@ -324,7 +327,7 @@ static void read_slow(struct sense *s, uint64_t now_us, struct sense_reading *r)
     bool has_result = sense_slow_take(s->slow, n);
     struct err e = {0};
     if (check_age(s, has_result, now_us, &e) < 0) {
-        r->heat_err = r->clock_err = r->throttle_err = e;
+        r->heat_err = r->clock_err = r->throttle_err = r->quota_err = e;
         return;
     }
     put_heat(n, r);
@@ -339,6 +342,9 @@ static void read_slow(struct sense *s, uint64_t now_us, struct sense_reading *r)
     r->throttle_bits = n->throttle_bits;
     r->throttle_mask = n->throttle_mask;
     r->throttle_err = n->throttle_err;
+    r->has_quota = n->has_quota;
+    r->quota = n->quota;
+    r->quota_err = n->quota_err;
 }
 
 void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret) {

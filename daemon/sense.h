@@ -15,6 +15,7 @@
 
 #include "core/err.h"
 #include "daemon/sense_cpufreq.h"
+#include "daemon/sense_quota.h"
 #include "daemon/sense_text.h"
 #include "daemon/sense_thermal.h"
 #include "daemon/sense_tree.h"
@@ -90,6 +91,10 @@ struct sense_reading {
     uint32_t throttle_bits; /* SENSE_RPI_*, of sense_rpi.h */
     uint32_t throttle_mask; /* those that the source can tell */
     struct err throttle_err;
+
+    bool has_quota; /* of CPUs, by time */
+    struct sense_quota quota;
+    struct err quota_err;
 };
 
 struct sense;

@@ -7,7 +7,7 @@
 
 #include "core/err.h"
 
-enum { MAX_TEXT = 64, READS_A_SEARCH = 30 };
+enum { MAX_TEXT = 64, RESCANS_A_SEARCH = 3 };
 
 int sense_rpi_parse(const char *text, size_t n, uint32_t *ret_bits, struct err *e) {
     uint32_t v = 0;
@@ -90,55 +90,87 @@ static int find_alarm(const char *root, char *ret, struct err *e) {
     return 0;
 }
 
-static int search(struct sense_rpi *at, const char *root, struct err *e) {
-    char escaped[SENSE_MAX_PATH];
-    int r = escape(root, escaped, e);
-    if (r == 0) r = find_throttled(escaped, at->throttled, e);
-    if (r == 0) r = find_alarm(root, at->alarm, e);
-    return r;
+void sense_rpi_init(struct sense_rpi *at) {
+    *at = (struct sense_rpi){0};
+    sense_file_init(&at->throttled_file);
+    sense_file_init(&at->alarm_file);
 }
 
-static int read_alarm(const char *path, uint32_t *ret_bits, struct err *e) {
+void sense_rpi_close(struct sense_rpi *at) {
+    sense_file_close(&at->throttled_file);
+    sense_file_close(&at->alarm_file);
+}
+
+bool sense_rpi_is_hot(uint32_t bits) {
+    if (bits & SENSE_RPI_SOFT_LIMIT) return true;
+    return bits & (SENSE_RPI_CAPPED | SENSE_RPI_THROTTLED) && !(bits & SENSE_RPI_UNDER_VOLTAGE);
+}
+
+static int search(struct sense_rpi *at, const char *root, struct err *e) {
+    char escaped[SENSE_MAX_PATH], throttled[SENSE_MAX_PATH], alarm[SENSE_MAX_PATH];
+    int r = escape(root, escaped, e);
+    if (r == 0) r = find_throttled(escaped, throttled, e);
+    if (r == 0) r = find_alarm(root, alarm, e);
+    if (r < 0) return r;
+    if (strcmp(throttled, at->throttled) != 0) sense_file_close(&at->throttled_file);
+    if (strcmp(alarm, at->alarm) != 0) sense_file_close(&at->alarm_file);
+    strcpy(at->throttled, throttled);
+    strcpy(at->alarm, alarm);
+    return 0;
+}
+
+/* What was found is kept while it answers. */
+static bool is_due(const struct sense_rpi *at, const struct sense_when *w) {
+    if (!at->has_searched || w->now_us < at->searched_us) return true;
+    if (at->throttled[0] && sense_file_is_open(&at->throttled_file)) return false;
+    return w->now_us - at->searched_us >= RESCANS_A_SEARCH * w->rescan_us;
+}
+
+static int read_alarm(struct sense_rpi *at, const struct sense_when *w, uint32_t *ret_bits,
+                      struct err *e) {
     char text[MAX_TEXT];
     size_t n;
     uint64_t v;
-    int r = sense_text_read(path, text, sizeof(text), &n, e);
+    int r = sense_file_read(&at->alarm_file, at->alarm, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_text_value(text, n, &v, e);
     if (r == 0 && v > 1) r = err_set(e, -EBADMSG, "an alarm is 0 or 1");
     if (r < 0) {
-        err_prefix(e, "%s", path);
+        err_prefix(e, "%s", at->alarm);
         return r;
     }
     *ret_bits = v ? SENSE_RPI_UNDER_VOLTAGE : 0;
     return 0;
 }
 
-static int read_throttled(const char *path, uint32_t *ret_bits, struct err *e) {
+static int read_throttled(struct sense_rpi *at, const struct sense_when *w, uint32_t *ret_bits,
+                          struct err *e) {
     char text[MAX_TEXT];
     size_t n;
-    int r = sense_text_read(path, text, sizeof(text), &n, e);
+    int r = sense_file_read(&at->throttled_file, at->throttled, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     r = sense_rpi_parse(text, n, ret_bits, e);
-    if (r < 0) err_prefix(e, "%s", path);
+    if (r < 0) err_prefix(e, "%s", at->throttled);
     return r;
 }
 
-int sense_rpi_read(struct sense_rpi *at, const char *root, uint32_t *ret_bits, uint32_t *ret_mask,
-                   struct err *e) {
-    if (at->n_reads_until_search == 0) {
+int sense_rpi_read(struct sense_rpi *at, const char *root, const struct sense_when *w,
+                   uint32_t *ret_bits, uint32_t *ret_mask, struct err *e) {
+    if (w->may_open && is_due(at, w)) {
         int r = search(at, root, e);
         if (r < 0) return r;
-        at->n_reads_until_search = READS_A_SEARCH;
+        at->has_searched = true;
+        at->searched_us = w->now_us;
     }
-    at->n_reads_until_search--;
+    if (!at->has_searched)
+        return err_set(e, -EAGAIN, "the firmware was not looked for before the limit");
     int r = err_set(e, -ENODATA, "there is no firmware of a Raspberry Pi");
     if (at->throttled[0]) {
-        r = read_throttled(at->throttled, ret_bits, e);
+        r = read_throttled(at, w, ret_bits, e);
         if (r == 0) *ret_mask = SENSE_RPI_NOW | SENSE_RPI_SINCE_BOOT;
     }
     if (r < 0 && at->alarm[0]) {
-        r = read_alarm(at->alarm, ret_bits, e);
+        r = read_alarm(at, w, ret_bits, e);
         if (r == 0) *ret_mask = SENSE_RPI_UNDER_VOLTAGE;
     }
     if (r == 0 && e) *e = (struct err){0};

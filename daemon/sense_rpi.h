@@ -3,6 +3,7 @@
 #ifndef EBB_DAEMON_SENSE_RPI_H
 #define EBB_DAEMON_SENSE_RPI_H
 
+#include "daemon/sense_file.h"
 #include "daemon/sense_text.h"
 
 struct err;
@@ -17,21 +18,31 @@ enum {
     SENSE_RPI_SINCE_BOOT = 0xf << 16,
 };
 
-/* Where the files were found, as they lie elsewhere on each board. Zero it to start. */
+/* Where the files were found, as they lie elsewhere on each board, and their descriptors. */
 struct sense_rpi {
     char throttled[SENSE_MAX_PATH]; /* "" = not found yet */
     char alarm[SENSE_MAX_PATH];
-    uint32_t n_reads_until_search;
+    struct sense_file throttled_file, alarm_file;
+    bool has_searched;
+    uint64_t searched_us;
 };
+
+void sense_rpi_init(struct sense_rpi *at);
+void sense_rpi_close(struct sense_rpi *at); /* accepts one that was closed */
+
+/* True if these bits say that the firmware slows the processor for heat now. With under-voltage it
+ * does the same for the supply, which is not heat; the soft limit is of temperature alone. Pure. */
+bool sense_rpi_is_hot(uint32_t bits);
 
 /* Hexadecimal with or without 0x, and a newline. Pure. 0 or -EBADMSG. */
 int sense_rpi_parse(const char *text, size_t n, uint32_t *ret_bits, struct err *e) MUST_CHECK;
 
 /* Reads get_throttled below <root>/sys/devices/platform, or else the alarm of hwmon rpi_volt, which
- * knows of under-voltage alone; *ret_mask has the bits that the answer can hold. Looks for the
- * files again every 30th time. 0, -ENODATA (neither exists), -EBADMSG or the system's errors.
- * Blocks for as long as the firmware does. */
-int sense_rpi_read(struct sense_rpi *at, const char *root, uint32_t *ret_bits, uint32_t *ret_mask,
-                   struct err *e) MUST_CHECK;
+ * knows of under-voltage alone; *ret_mask has the bits that the answer can hold. While the first is
+ * not found it is looked for again after three times sense_when.rescan_us. `root` is the same at
+ * each call. 0, -ENODATA (neither exists), -EBADMSG, -EAGAIN (not looked for yet, and nothing may
+ * be opened now) or the system's errors. Blocks for as long as the firmware does. */
+int sense_rpi_read(struct sense_rpi *at, const char *root, const struct sense_when *w,
+                   uint32_t *ret_bits, uint32_t *ret_mask, struct err *e) MUST_CHECK;
 
 #endif

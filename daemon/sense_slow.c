@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,9 +24,14 @@ struct sense_slow {
     uint64_t interval_us;
     sense_slow_fn read;
     void *ud;
-    struct sense_rpi rpi;             /* the thread's alone, as is the next one */
+    struct sense_zones *zones_kept; /* the thread's alone, as is all down to `working` */
+    struct sense_clocks *clocks_kept;
+    struct sense_quotas *quotas_kept;
+    struct sense_rpi rpi;
     struct sense_slow_result working; /* being filled */
     pthread_t thread;
+    _Atomic bool is_quiet; /* relaxed, as is the next one: a reading more or less */
+    _Atomic uint64_t rescan_us;
 
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t cond;  /* any of it changed */
@@ -47,13 +53,24 @@ static struct timespec after(uint64_t us) {
 
 static void read_sensors(void *ud, struct sense_slow_result *ret) {
     struct sense_slow *s = ud;
-    ret->has_thermal = sense_thermal_read(s->root, s->zones, &ret->thermal, &ret->thermal_err) == 0;
-    ret->has_cpufreq = sense_cpufreq_read(s->root, &ret->cpufreq, &ret->cpufreq_err) == 0;
-    ret->has_throttle = sense_rpi_read(&s->rpi, s->root, &ret->throttle_bits, &ret->throttle_mask,
-                                       &ret->throttle_err) == 0;
+    const struct sense_when w = {
+        .now_us = ret->begun_us,
+        .rescan_us = atomic_load_explicit(&s->rescan_us, memory_order_relaxed),
+        .may_open = !atomic_load_explicit(&s->is_quiet, memory_order_relaxed),
+    };
+    ret->has_thermal = sense_thermal_read(s->zones_kept, &w, &ret->thermal, &ret->thermal_err) == 0;
+    ret->has_cpufreq = sense_cpufreq_read(s->clocks_kept, &w, &ret->cpufreq, &ret->cpufreq_err) ==
+                       0;
+    ret->has_throttle = sense_rpi_read(&s->rpi, s->root, &w, &ret->throttle_bits,
+                                       &ret->throttle_mask, &ret->throttle_err) == 0;
+    ret->has_quota = sense_quota_read(s->quotas_kept, &w, &ret->quota, &ret->quota_err) == 0;
 }
 
 static void free_slow(struct sense_slow *s) {
+    sense_thermal_destroy(s->zones_kept);
+    sense_cpufreq_destroy(s->clocks_kept);
+    sense_quota_destroy(s->quotas_kept);
+    sense_rpi_close(&s->rpi);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -113,13 +130,18 @@ int sense_slow_create(const struct sense_slow_opts *o, struct sense_slow **ret, 
     strcpy(s->root, o->root);
     strcpy(s->zones, o->zones);
     s->interval_us = o->interval_us;
+    s->rescan_us = o->rescan_us;
     s->read = o->read ? o->read : read_sensors;
     s->ud = o->read ? o->ud : s;
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->cond, &attr);
     pthread_condattr_destroy(&attr);
-    int r = start(s, e);
+    sense_rpi_init(&s->rpi);
+    int r = sense_thermal_create(s->root, s->zones, &s->zones_kept, e);
+    if (r == 0) r = sense_cpufreq_create(s->root, &s->clocks_kept, e);
+    if (r == 0) r = sense_quota_create(s->root, "/proc/self/cgroup", &s->quotas_kept, e);
+    if (r == 0) r = start(s, e);
     if (r < 0) {
         free_slow(s);
         return r;
@@ -151,6 +173,14 @@ bool sense_slow_destroy(struct sense_slow *s) {
     pthread_join(thread, NULL);
     free_slow(s);
     return true;
+}
+
+void sense_slow_set_quiet(struct sense_slow *s, bool is_quiet) {
+    atomic_store_explicit(&s->is_quiet, is_quiet, memory_order_relaxed);
+}
+
+void sense_slow_set_rescan(struct sense_slow *s, uint64_t rescan_us) {
+    atomic_store_explicit(&s->rescan_us, rescan_us, memory_order_relaxed);
 }
 
 bool sense_slow_take(struct sense_slow *s, struct sense_slow_result *ret) {

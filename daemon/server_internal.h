@@ -141,6 +141,8 @@ struct server_swap {
     struct server_stall_total stall_total;
     uint64_t heat_seen_us;   /* of the zones' last reading */
     uint64_t faults_seen_us; /* of vmstat's */
+    bool has_quota;          /* the next field is good */
+    struct sense_quota quota;
     uint32_t n_alarms;       /* of the watch, not yet decided on */
     bool has_pace;           /* the inference thread has been told */
     bool is_fresh;           /* no decision has been made on it yet */
@@ -285,10 +287,22 @@ uint64_t govern_fixed_bytes(const struct server_model *m); /* resident at every 
 /* Caches of ended requests are in neither: they give way to anything. */
 uint64_t govern_kv_bytes(const struct server *s);
 uint64_t govern_other_bytes(const struct server *s);
-/* The temperature not to be reached in a zone. */
-int32_t govern_trip_mc(const struct server *s, const struct sense_zone *z);
-/* Least distance to it; false: no zone that matters is known. */
-bool govern_headroom(const struct server *s, int32_t *ret_mc);
+/* The temperature not to be reached in a zone, by the settings or by the zone's own trip points. */
+struct sense_trip govern_trip(const struct server *s, const struct sense_zone *z);
+/* Least distance to it, as the governor goes by: doubtful if only zones that have never changed are
+ * that hot. False: no zone that matters is known. */
+bool govern_headroom(const struct server *s, int32_t *ret_mc, bool *ret_is_doubtful);
+void govern_put_heat(struct server *s, struct gov_input *in);
+enum govern_cooling {
+    GOVERN_COOLING_UNKNOWN,
+    GOVERN_NOT_COOLING,
+    GOVERN_COOLING, /* the kernel or a firmware slows the CPUs for heat now */
+};
+enum govern_cooling govern_cooling(const struct sense_reading *r);
+/* A line and an event: the stage was `from` before. */
+void govern_tell_stage(struct server *s, uint32_t from);
+/* Takes the quota of CPUs in; a line if it is another. */
+void govern_note_quota(struct server *s, const struct sense_reading *now);
 int govern_open_trace(struct server *s, struct err *e) MUST_CHECK;
 void govern_close_trace(struct server *s);
 void govern_trace_guard(struct server *s, const struct guard_act *a); /* with the next decision */
@@ -381,6 +395,7 @@ void api_info_put_bytes(struct buf *b, uint64_t v);       /* null for UINT64_MAX
 
 /* api_sense.c: what the sensors say, for /ebb/status and /metrics. */
 void api_sense_put(struct buf *b, const struct server *s);         /* "memory", "thermal", "heat" */
+void api_sense_put_quota(struct buf *b, const struct server *s);   /* "cpu_quota" and a comma */
 void api_sense_put_memory(struct buf *b, const struct server *s);  /* "memory" */
 void api_sense_put_sources(struct buf *b, const struct server *s); /* "sources" and a comma */
 void api_sense_put_metrics(struct buf *b, const struct server *s);

@@ -24,15 +24,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (strlen(type) != n - 1) abort();
     if (!strchr(type, ',') && type[0] != ' ' && type[n - 2] != ' ' &&
-        !sense_thermal_is_listed(type, type))
+        !sense_zone_is_listed(type, type))
         abort();
-    (void)sense_thermal_is_chip(type);
+    struct sense_zone z = {0};
+    memcpy(z.type, type, sizeof(z.type));
+    if (sense_zone_is_chip(&z) && sense_zone_why_never(type)) abort();
+    sense_zone_add_trip(&z, "critical", mc);
+    struct sense_trip trip = sense_zone_trip(&z);
+    if (trip.mc < SENSE_LEAST_TRIP_MC || trip.mc > 80000) abort();
     (void)sense_thermal_is_cpu_cooling(type);
     /* The rest is a list. */
     char *list = calloc(1, size - n + 1);
     if (!list) abort();
     memcpy(list, text + n, size - n);
-    if (sense_thermal_is_listed(list, type) && !strstr(list, type)) abort();
+    if (sense_zone_is_listed(list, type) && !strcasestr(list, type)) abort();
     free(list);
     return 0;
 }

@@ -186,7 +186,10 @@ def a_machine_with_everything():
     expect(found, "watch", "ok", "in use")
     expect(found, "source", "ok", "service manager")
     expect(found, "pressure", "ok", "some 0.001 s")
-    expect(found, "zone", "ok", "soc-thermal: 50.0 C, slowed from 75.0 C", "115.0 C")
+    expect(found, "zone", "ok", "soc-thermal: 50.0 C, slowed from 75.0 C", "115.0 C",
+           "not to reach 75.0 C (what the kernel slows it down to)")
+    expect(found, "cores", "ok", "nothing says which of them are big")
+    expect(found, "cpu quota", "ok", "no limit")
     expect(found, "cpufreq", "ok", "1800 MHz now, at most 2400 of 2400 MHz, governor schedutil")
     expect(found, "memory.max", "ok", "2.0 GiB at /system.slice/ebbd.service", "220.0 MiB")
     expect(found, "limits", "ok", "8192 files")
@@ -361,6 +364,73 @@ def settings_of_the_kernel():
     one_thing({"/proc/meminfo": "MemTotal: 1000000 kB\nMemAvailable: 50000 kB\n"}, "memory", "note",
               "48.8 MiB of 976.6 MiB")
     one_thing({ZONE + "temp": "what\n"}, "zone", "note", "no temperature now")
+
+
+def zones(*all_zones):
+    """Files of thermal zones: (type, degrees, trips of (kind, degrees))."""
+    files = {name: None for name in FULL if name.startswith(ZONE)}
+    for n, (kind, celsius, *trips) in enumerate(all_zones):
+        folder = ZONE.replace("zone0", "zone%d" % n)
+        files[folder + "type"] = kind + "\n"
+        files[folder + "temp"] = "%d\n" % round(celsius * 1000)
+        for i, (trip, at) in enumerate(trips):
+            files[folder + "trip_point_%d_type" % i] = trip + "\n"
+            files[folder + "trip_point_%d_temp" % i] = "%d\n" % round(at * 1000)
+    return files
+
+
+@test
+def zones_of_boards():
+    jetson = zones(("CPU-therm", 35, ("passive", 97), ("critical", 102.5)), ("GPU-therm", 34),
+                   ("PMIC-Die", 100), ("thermal-fan-est", 35))
+    one_thing(jetson, "other zones", "ok", "GPU-therm (not the processor), PMIC-Die (a power "
+              "regulator), thermal-fan-est (a fan)")
+    one_thing(jetson, "zone", "ok", "CPU-therm: 35.0 C", "not to reach 97.0 C")
+    one_thing(zones(("cpu", 45), ("soc", 97)), "other zones", "ok",
+              "soc (perhaps a battery's charge)")
+    odd = zones(("acpitz", 45, ("passive", 20), ("critical", 110)))
+    one_thing(odd, "trip", "note", "a passive trip point of 20.0 C is ignored",
+              "80.0 C counts instead (10 C below where it is switched off, and 80 C at most)",
+              "heat.trip")
+    one_thing(zones(("cpu", 45, ("critical", 0))), "trip", "note", "critical trip point of 0.0 C",
+              "80.0 C counts instead (as no trip point is known)")
+    one_thing(zones(("cpu-thermal", 84, ("critical", 110))), "zone", "note",
+              "84.0 C, switched off at 110.0 C; not to reach 80.0 C", "heat sink or a fan")
+    # What the daemon goes by counts, where it says it.
+    theirs = {"type": "cpu-thermal", "zone": 0, "wanted": True, "trip_celsius": 60,
+              "trip_source": "set", "changed": False}
+    pi = zones(("cpu-thermal", 65, ("critical", 110)))
+    one_thing(pi, "zone", "note", "not to reach 60.0 C (heat.trip)", status={"thermal": [theirs]})
+    one_thing(pi, "stuck zone", "note", "no other temperature since", "heat.zones",
+              status={"thermal": [theirs]})
+    one_thing(pi, "other zones", "ok", "cpu-thermal (not in heat.zones)",
+              status={"thermal": [dict(theirs, wanted=False)]})
+    for strange in ({"thermal": 7}, {"thermal": [None, 7, {}]}, {"thermal": [
+            dict(theirs, zone=1)]}, {"thermal": [dict(theirs, trip_celsius="x", wanted="y")]}):
+        one_thing(pi, "zone", "ok", "not to reach 80.0 C", status=strange)
+
+
+@test
+def cpus_that_may_be_used():
+    unit = "/sys/fs/cgroup/system.slice/"
+    allowed = {OF_PID + "status": "Name:\tebbd\nCpus_allowed_list:\t0-1\nVmSwap:\t       0 kB\n"}
+    clock = "/sys/devices/system/cpu/cpu%d/cpufreq/cpuinfo_max_freq"
+    capacity = "/sys/devices/system/cpu/cpu%d/cpu_capacity"
+    one_thing(dict(allowed, **{clock % 0: "800000\n", clock % 1: "2400000\n"}), "cores", "ok",
+              "CPUs 1, the big ones by cpuinfo_max_freq: cores to compute on: 1")
+    one_thing(dict(allowed, **{capacity % 0: "1024\n", capacity % 1: "1024\n"}), "cores", "ok",
+              "CPUs 0-1, all alike by cpu_capacity: cores to compute on: 2")
+    one_thing({unit + "cpu.max": "50000 100000\n"}, "cpu quota", "note",
+              "0.50 CPUs by cpu.max at /system.slice: threads that compute: 1", "CPUQuota=",
+              status={"threads_max": 2})
+    one_thing({unit + "cpu.max": "250000 100000\n"}, "cpu quota", "ok", "compute: 2 at most",
+              status={"threads_max": 2})
+    one_thing({unit + "cpu.max": "max 100000\n"}, "cpu quota", "ok", "no limit")
+    one_thing({unit + "cpu.max": "what\n"}, "cpu quota", "note", "unknown")
+    one_thing({OF_PID + "cgroup": "4:cpu:/x\n0::/system.slice/ebbd.service\n",
+               "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
+               "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, "cpu quota", "note",
+              "cpu.cfs_quota_us at /", status={"threads_max": 2})
 
 
 @test

@@ -19,7 +19,8 @@ def lines(d, text):
 @steady
 def T3_vanishes_and_comes_back():
     """A zone goes, the others go on; it comes back under another number; one line each."""
-    with started({0: ("cpu-thermal", TRIP - 3), 1: ("soc-thermal", 50)}) as d:
+    with started({0: ("cpu-thermal", 50), 1: ("soc-thermal", 50)}) as d:
+        d.set_zone(0, "cpu-thermal", TRIP - 3, passive=TRIP)
         wait_stage(d, 3)
         d.remove_zone(0)
         wait_until(lambda: [z["zone"] for z in d.status()["thermal"]] == [1], 10, "it is gone")
@@ -28,6 +29,7 @@ def T3_vanishes_and_comes_back():
         wait_stage(d, 0)
         d.set_zone(7, "cpu-thermal", TRIP - 3, passive=TRIP)
         wait_until(lambda: [z["zone"] for z in d.status()["thermal"]] == [1, 7], 10, "it is back")
+        d.set_zone(7, "cpu-thermal", TRIP - 2.5, passive=TRIP)
         wait_stage(d, 3)
         check_eq([x.split(": ", 1)[1] for x in lines(d, "thermal zones cpu-thermal")],
                  ["0 with a temperature, 1 before", "1 with a temperature, 0 before"])
@@ -232,6 +234,9 @@ def T6_types():
     with started({0: ("cpu-thermal", 90), 1: ("gpu-thermal", 50)}, settings) as d:
         check_eq([z["wanted"] for z in d.status()["thermal"]], [False, True])
         d.set_zone(1, "npu-thermal", 82, passive=TRIP)
+        wait_until(lambda: [z["type"] for z in d.status()["thermal"] if z["wanted"]] ==
+                   ["npu-thermal"], 10, "its new type")
+        d.set_zone(1, "npu-thermal", 82.5, passive=TRIP)
         wait_stage(d, 3)
         d.set_zone(1, "vpu-thermal", 82, passive=TRIP)
         want = "heat is unknown: none of 2 thermal zones has a type that is wanted"

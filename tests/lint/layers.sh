@@ -59,10 +59,10 @@ bad_lines "not allowed in daemon/" < <(includes daemon | grep -E ':"' |
     grep -vE ':"((daemon|config)/[^"]*|core/[^"/]*\.h)"$')
 bad_lines "not allowed in daemon/" < <(includes daemon | grep -E ':<(immintrin|arm_neon)\.h>')
 
-check "the client is config/ and a socket: no engine; its doctor reads the sensors"
+check "the client is config/ and a socket: no engine; its doctor reads the sensors and the CPUs"
 bad_lines "not allowed in the client" < <(includes daemon | grep -E '^daemon/ctl[^/]*:' |
     grep -E ':"' | grep -vE ':"(daemon/ctl[^"/]*\.h|config/config\.h|core/(defs|err)\.h)"$' |
-    grep -vE '^daemon/ctl_doctor[a-z_]*\.c:[0-9]+:"daemon/sense[a-z_]*\.h"$')
+    grep -vE '^daemon/ctl_doctor[a-z_]*\.c:[0-9]+:"(daemon/sense[a-z_]*|core/topology)\.h"$')
 
 # The mains may print, read the environment and end the program; the packer's commands and what they
 # share with ebb-bench print, as does ebb-bench's report.

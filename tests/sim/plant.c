@@ -7,10 +7,12 @@
 #include "core/err.h"
 
 enum {
-    HEAT_US = 1000000, /* between two readings of the temperature */
-    CANCEL_US = 10000, /* until a read that is not wanted any more has ended */
-    MAX_RETURNS = 64,  /* publications whose bytes are on their way back */
-    MAX_TURNS = 4096,  /* of govern-and-act at one moment; each publishes, so there are few */
+    HEAT_US = 1000000,     /* between two readings of the temperature */
+    COOLED_MC = 2000,      /* below its trip point the kernel gives the clock back */
+    COOLED_PERMILLE = 800, /* of the power, while the kernel slows the clock */
+    CANCEL_US = 10000,     /* until a read that is not wanted any more has ended */
+    MAX_RETURNS = 64,      /* publications whose bytes are on their way back */
+    MAX_TURNS = 4096,      /* of govern-and-act at one moment; each publishes, so there are few */
 };
 
 struct giving_back {
@@ -29,6 +31,7 @@ struct plant {
     uint64_t sampled_us; /* up to where the totals of stall are counted */
     uint64_t stall_some_us, stall_full_us;
     int64_t temp_uc; /* of the thermal model, in millionths of a degree */
+    bool is_cooling; /* the kernel slows the clock */
 
     bool is_reading, is_cancelled; /* the disk */
     uint32_t read_unit;
@@ -59,6 +62,7 @@ static void warm(struct plant *p, uint64_t span_us) {
     int64_t share = (int64_t)(500 * p->out.threads / p->o->set->max_threads +
                               (uint64_t)(500.0 * (double)bytes / (double)full));
     int64_t duty = p->out.duty_permille;
+    if (p->is_cooling) share = share * COOLED_PERMILLE / 1000;
     int64_t goal_uc = (int64_t)t->ambient_mc * 1000 + (int64_t)t->rise_mc * share * duty / 1000;
     double part = (double)span_us / (double)t->tau_us;
     p->temp_uc += (int64_t)((double)(goal_uc - p->temp_uc) * (part < 1 ? part : 1));
@@ -70,6 +74,8 @@ static void read_world(struct plant *p) {
     p->sampled_us = p->now_us;
     world_at(p->w, p->now_us, &p->world);
     warm(p, span_us);
+    if (p->o->cooling_mc != 0 && p->world.has_temp)
+        p->is_cooling = p->world.temp_mc >= p->o->cooling_mc - (p->is_cooling ? COOLED_MC : 0);
     uint64_t some_us = span_us * p->world.stall_permille / 1000;
     p->stall_some_us += some_us;
     p->stall_full_us += some_us / 2;
@@ -97,6 +103,7 @@ static void govern(struct plant *p, bool is_fresh) {
         .weight_bytes = weights,
         .other_bytes = p->o->other_bytes,
         .position = p->pager ? pager_position(p->pager) : 0,
+        .is_cooling = p->is_cooling,
     };
     if (is_fresh) put_reading(p, weights + p->o->other_bytes);
     p->out = gov_step(&p->gov, p->o->set, p->o->ladder, &p->in, p->now_us);

@@ -37,8 +37,9 @@ struct plant_opts {
     const struct gov_settings *set;
     uint64_t interval_us; /* > 0 */
     int32_t trip_mc;
-    uint64_t other_bytes;      /* held beside the weights: KV, scratch */
-    uint64_t return_us;        /* from a publication until dropped bytes are back */
+    int32_t cooling_mc;   /* from here on the kernel slows the clock, until 2 C below; 0 = never */
+    uint64_t other_bytes; /* held beside the weights: KV, scratch */
+    uint64_t return_us;   /* from a publication until dropped bytes are back */
     uint64_t read_bytes_per_s; /* > 0 */
     uint32_t fails_one_in;     /* such a read fails; 0 = none does */
     plant_fn fn;               /* may be NULL */

@@ -829,6 +829,7 @@ static void random_traces_keep_the_promises(void) {
             in.has_heat = t_rand(&rng) % 3 == 0;
             in.headroom_mc = (int32_t)(t_rand(&rng) % 60000) - 20000;
             in.is_cooling = t_rand(&rng) % 5 == 0;
+            in.is_heat_doubtful = t_rand(&rng) % 3 == 0;
             in.has_mem = t_rand(&rng) % 4 != 0;
             in.mem_available_bytes = random_bytes(&rng);
             in.other_bytes = t_rand(&rng) % 4 ? t_rand(&rng) % 300 : random_bytes(&rng);

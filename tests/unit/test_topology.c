@@ -31,8 +31,8 @@ static void make_dir(const char *root, const char *name) {
     REQUIRE(mkdir(path, 0700) == 0);
 }
 
-/* A fresh tree below `root`, a buffer of 256. */
-static void make_tree(const struct cpu *cpus, unsigned n, char *root) {
+/* A fresh tree below `root`, a buffer of 256. clocks: NULL, or of each CPU. */
+static void make_tree(const struct cpu *cpus, const char *const *clocks, unsigned n, char *root) {
     static unsigned n_trees;
     snprintf(root, 256, "%s/t%u", t_tmpdir(), n_trees++);
     REQUIRE(mkdir(root, 0700) == 0);
@@ -49,6 +49,8 @@ static void make_tree(const struct cpu *cpus, unsigned n, char *root) {
         put(dir, "online", cpus[c].online);
         make_dir(dir, "topology");
         put(dir, "topology/thread_siblings_list", cpus[c].siblings);
+        make_dir(dir, "cpufreq");
+        put(dir, "cpufreq/cpuinfo_max_freq", clocks ? clocks[c] : NULL);
     }
 }
 
@@ -60,15 +62,20 @@ static cpu_set_t first_cpus(unsigned n) {
 }
 
 /* What is chosen of the first n CPUs, all allowed but those of `not_allowed` (bits). */
-static struct topology choose(const struct cpu *cpus, unsigned n, unsigned not_allowed) {
+static struct topology choose_by(const struct cpu *cpus, const char *const *clocks, unsigned n,
+                                 unsigned not_allowed) {
     char root[256];
     struct topology t;
     cpu_set_t allowed = first_cpus(n);
     for (unsigned c = 0; c < n; c++)
         if (not_allowed >> c & 1) CPU_CLR(c, &allowed);
-    make_tree(cpus, n, root);
+    make_tree(cpus, clocks, n, root);
     topology_choose(root, &allowed, &t);
     return t;
+}
+
+static struct topology choose(const struct cpu *cpus, unsigned n, unsigned not_allowed) {
+    return choose_by(cpus, NULL, n, not_allowed);
 }
 
 #define CHECK_CHOICE(t, text, cores, some)                                                         \
@@ -95,6 +102,42 @@ static void big_cores_are_chosen(void) {
     static const struct cpu halves[3] = {
         {"512\n", "0\n", NULL}, {"511\n", "1\n", NULL}, {"1024\n", "2\n", NULL}};
     CHECK_CHOICE(choose(halves, 3, 0), "0,2", 2, true);
+}
+
+/* 0.8 beside 2.4 GHz is no big core, also where the kernel gives no capacities. */
+static void clocks_stand_in_for_capacities(void) {
+    static const struct cpu bare[4] = {{0}};
+    static const char *const little[2] = {"800000\n", "2400000\n"};
+    CHECK_CHOICE(choose_by(bare, little, 2, 0), "1", 1, true);
+    CHECK_EQ(choose_by(bare, little, 2, 0).source, TOPOLOGY_MAX_FREQ);
+    CHECK_CHOICE(choose_by(bare, little, 2, 0x2), "0", 1, false);
+    /* Little ones at three quarters, two bins of one big core; exactly 4/5 is big, less is not. */
+    static const char *const bins[4] = {"1800000\n", "2400000\n", "2256000\n", "1920000\n"};
+    CHECK_CHOICE(choose_by(bare, bins, 4, 0), "1-3", 3, true);
+    /* Capacities count first; if one CPU has none, the clocks count. */
+    static const char *const clocks[2] = {"1000000\n", "2000000\n"};
+    static const struct cpu all[2] = {{"1024\n", "0\n", NULL}, {"400\n", "1\n", NULL}};
+    CHECK_CHOICE(choose_by(all, clocks, 2, 0), "0", 1, true);
+    CHECK_EQ(choose_by(all, clocks, 2, 0).source, TOPOLOGY_CAPACITY);
+    static const struct cpu half[2] = {{"1024\n", "0\n", NULL}, {NULL, "1\n", NULL}};
+    CHECK_CHOICE(choose_by(half, clocks, 2, 0), "1", 1, true);
+}
+
+static void absurd_clocks_are_none(void) {
+    static const struct cpu bare[2] = {{0}};
+    static const char *const absurd[] = {NULL, "", "0\n", "2400000", "100000001\n", "x\n"};
+    for (size_t i = 0; i < ARRAY_LEN(absurd); i++) {
+        const char *const clocks[2] = {absurd[i], "800000\n"};
+        CHECK_CHOICE(choose_by(bare, clocks, 2, 0), "0-1", 2, false);
+        CHECK_EQ(choose_by(bare, clocks, 2, 0).source, TOPOLOGY_NONE);
+    }
+    unsigned khz = 7;
+    CHECK_EQ(topology_parse_khz("100000000\n", 10, &khz), 0);
+    CHECK_EQU(khz, 100000000);
+    CHECK_EQ(topology_parse_khz("1000000000\n", 11, &khz), -EBADMSG);
+    CHECK_STR(topology_source_name(TOPOLOGY_CAPACITY), "cpu_capacity");
+    CHECK_STR(topology_source_name(TOPOLOGY_MAX_FREQ), "cpuinfo_max_freq");
+    CHECK(!topology_source_name(TOPOLOGY_NONE));
 }
 
 static void siblings_are_one_core(void) {
@@ -173,7 +216,7 @@ static void fifos_do_not_block(void) {
     static const struct cpu cpus[1] = {{0}};
     struct topology t;
     cpu_set_t allowed = first_cpus(1);
-    make_tree(cpus, 1, root);
+    make_tree(cpus, NULL, 1, root);
     snprintf(path, sizeof(path), "%s/sys/devices/system/cpu/cpu0/cpu_capacity", root);
     REQUIRE(mkfifo(path, 0600) == 0);
     topology_choose(root, &allowed, &t);
@@ -216,6 +259,8 @@ static void this_machine(void) {
 
 static const struct t_case cases[] = {
     {"big_cores_are_chosen", big_cores_are_chosen},
+    {"clocks_stand_in_for_capacities", clocks_stand_in_for_capacities},
+    {"absurd_clocks_are_none", absurd_clocks_are_none},
     {"siblings_are_one_core", siblings_are_one_core},
     {"nothing_told_is_all", nothing_told_is_all},
     {"one_unknown_capacity_is_none", one_unknown_capacity_is_none},
