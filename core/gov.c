@@ -4,7 +4,11 @@
 enum {
     PRESS_PAUSE_US = 500000, /* between two sheds for pressure: the first must have its effect */
     PRESS_SHARE = 8,         /* a part in so many of the weights goes for pressure... */
-    PRESS_FULL_SHARE = 2,    /* ...or in so few, when everything waited */
+    PRESS_FULL_SHARE = 2,    /* ...or in so few, when everything waited for long: */
+    /* So much of the time since a share went, which is 300 ms after a pause. What a share can end
+     * has ended by then: its bytes are back 164 ms after a reading, and 302 ms after the stall
+     * began, at worst (README, react.py). */
+    PRESS_FULL_PERMILLE = 600,
     /* Pages read back a second that were given up before. One program's start makes some hundred;
      * a working set that does not fit makes thousands. */
     REFAULTS_PER_S = 1000,
@@ -50,34 +54,55 @@ struct view {
     bool is_calm_known;
 };
 
+/* An interval that began while the kernel may have been slowing us down is left out. */
+static void take_rate(const struct gov_state *st, struct gov_rate *r, uint64_t total, uint64_t per,
+                      uint64_t now_us) {
+    if (r->has && r->at_us < st->over_until_us)
+        gov_skip_rate(r, total, now_us);
+    else
+        gov_take_rate(r, total, per, now_us);
+}
+
+static void take_mem(struct gov_state *st, const struct gov_input *in, uint64_t own,
+                     uint64_t now_us) {
+    st->available_bytes[1] = st->mem.has ? st->available_bytes[0] : in->mem_available_bytes;
+    st->available_bytes[0] = in->mem_available_bytes;
+    gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
+}
+
 static void take_readings(struct gov_state *st, const struct gov_input *in, uint64_t now_us) {
     uint64_t own = gov_add(in->weight_bytes, in->other_bytes);
-    if (in->has_mem) {
-        st->available_bytes[1] = st->mem.has ? st->available_bytes[0] : in->mem_available_bytes;
-        st->available_bytes[0] = in->mem_available_bytes;
-        gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
-    }
+    if (in->is_over_limit) st->over_until_us = gov_add(now_us, GOV_OVER_US);
+    if (in->has_mem) take_mem(st, in, own, now_us);
     if (in->has_cgroup)
         gov_take_source(&st->cgroup, gov_sub(own, in->cgroup_over_bytes), in->cgroup_left_bytes,
                         now_us);
     if (in->has_stall) {
-        gov_take_rate(&st->some, in->stall_some_us, 1000, now_us);
-        gov_take_rate(&st->full, in->stall_full_us, 1000, now_us);
+        take_rate(st, &st->some, in->stall_some_us, 1000, now_us);
+        take_rate(st, &st->full, in->stall_full_us, 1000, now_us);
     }
-    if (in->has_refaults) gov_take_rate(&st->refaults, in->refaults, 1000000, now_us);
+    if (in->has_refaults) take_rate(st, &st->refaults, in->refaults, 1000000, now_us);
 }
 
 static bool is_rate_fresh(const struct gov_rate *r, const struct view *v) {
     return r->has && gov_sub(v->now_us, r->at_us) <= v->set->stale_us;
 }
 
+/* Whether everything waits still, and did for long since a share went last. */
+static bool is_full_for_long(const struct gov_state *st, const struct view *v) {
+    uint64_t span_us = gov_sub(v->now_us, st->pressed_us);
+    uint64_t full_us = gov_sub(st->full.sum, st->pressed_full);
+    return st->has_ceiling && span_us > 0 && gov_rate_is_high(&st->full, v->set->stall_permille) &&
+           gov_mul(full_us, 1000) / span_us >= PRESS_FULL_PERMILLE;
+}
+
 /* Refaults speak only where nothing better does: they are also made by programs that start. */
 static void look_at_pressure(const struct gov_state *st, struct view *v) {
     uint64_t edge = v->set->stall_permille;
-    v->is_pressed = v->in->n_alarms > 0;
+    v->is_pressed = v->in->n_alarms > 0 && v->now_us >= st->over_until_us;
     if (is_rate_fresh(&st->some, v)) {
         v->is_calm_known = true;
-        v->is_pressed_hard = gov_rate_is_high(&st->full, edge);
+        v->is_pressed_hard = is_full_for_long(st, v);
         v->is_pressed = v->is_pressed || gov_rate_is_high(&st->some, edge);
         v->is_calm = !v->is_pressed && gov_rate_is_low(&st->some, MAX(edge / CALM_PART, 1u));
     } else if (is_rate_fresh(&st->refaults, v)) {
@@ -124,6 +149,7 @@ static void press(struct gov_state *st, const struct view *v) {
     st->ceiling_bytes = gov_add(ladder_bytes(v->l, p), v->other);
     st->has_ceiling = true;
     st->pressed_us = v->now_us;
+    st->pressed_full = st->full.sum;
 }
 
 static void step_pressure(struct gov_state *st, const struct view *v) {

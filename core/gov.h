@@ -9,8 +9,14 @@
  *     grown on the lesser. gov_output.is_suspicious asks for the next reading soon.
  *   - Pressure is time in which tasks waited for memory (PSI), an event of the service manager's
  *     watch, or pages read back that were just given up (refaults). It names no number of bytes:
- *     a share of the weights goes, again after a pause while it lasts, and the budget is held down
- *     to what is left then. It never leads to paging, whose reads would add to it.
+ *     an eighth of the weights goes, again after a pause while it lasts, and the budget is held
+ *     down to what is left then. Half goes where everything waited for most of the pause and
+ *     still does: in a cgroup with one busy process every wait is a wait of all (`full`), so that
+ *     alone says nothing, but what an eighth has not ended in that time, a second will not end.
+ *     It never leads to paging, whose reads would add to it.
+ *   - What waits above the own cgroup's limit waits for the kernel, which slows us down: the
+ *     cgroup's number alone decides then. Neither pressure nor calm is taken from that time, nor
+ *     from GOV_OVER_US after it.
  *   - An emergency is MemAvailable below a floor: the lowest position, and new work is refused.
  * Up goes one step at a time, when there is room for the step and a margin in every source that is
  * known, and no pressure (two independent signals), both for a whole hold. The hold doubles when
@@ -35,6 +41,11 @@
 
 enum { GOV_MAX_CHANGES = 240 }; /* greatest changes_per_hour */
 enum { GOV_STAGES = 8 };
+enum {
+    /* The kernel puts to sleep for up to 2 s at a time, and that sleep goes on below the limit; its
+     * trigger on memory.pressure has a window of 2 s as well. */
+    GOV_OVER_US = 2500000,
+};
 
 struct gov_settings {
     uint64_t limit_bytes;     /* configured; UINT64_MAX = none */
@@ -89,6 +100,7 @@ struct gov_source {
  * or in counts a second. */
 struct gov_rate {
     uint64_t total, at_us;
+    uint64_t sum; /* of what counted: all intervals but those that were left out */
     uint64_t last, before;
     uint32_t n; /* intervals seen, up to 2 */
     bool has;
@@ -113,6 +125,8 @@ struct gov_state {
     uint64_t last_grow_us;
     uint64_t told_us;       /* when something last told whether memory is short */
     uint64_t pressed_us;    /* the last shed for pressure */
+    uint64_t pressed_full;  /* full.sum then */
+    uint64_t over_until_us; /* what waits before it may wait for the kernel's own brake */
     uint64_t ceiling_bytes; /* of the budget, after pressure; valid if has_ceiling */
     uint64_t limit_bytes;   /* the lesser of the two limits in the last call */
     uint64_t safe_since_us; /* since when the emergency's reason is gone */

@@ -311,7 +311,8 @@ static void odd_lines_are_refused(void) {
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         if (again(lines[i], back, sizeof(back)) > 0)
             t_fail(__FILE__, __LINE__, "'%s' is accepted", lines[i]);
-    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) > 0);
+    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) >
+          0);
     CHECK(again("S,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", back, sizeof(back)) > 0);
     CHECK(again("L,1,10", back, sizeof(back)) > 0);
 }
