@@ -23,6 +23,7 @@ const char *gov_reason_name(enum gov_reason r) {
     case GOV_OPERATOR: return "operator";
     case GOV_MEM_AVAILABLE: return "mem_available";
     case GOV_CGROUP: return "cgroup";
+    case GOV_SHARE: return "share";
     case GOV_PRESSURE: return "pressure";
     case GOV_EMERGENCY: return "emergency";
     case GOV_HEAT: return "heat";
@@ -30,6 +31,7 @@ const char *gov_reason_name(enum gov_reason r) {
     case GOV_MEM_UNKNOWN: return "mem_unknown";
     case GOV_CALM_UNKNOWN: return "calm_unknown";
     case GOV_RATE: return "rate";
+    case GOV_TURN: return "turn";
     }
     return "?";
 }
@@ -44,9 +46,11 @@ struct view {
     uint64_t now_us;
     uint64_t other;  /* held or wanted beside the weights */
     uint64_t limit;  /* the lesser of the two limits */
-    uint64_t system; /* what the system leaves us, what the own cgroup does: shed for these */
+    uint64_t system; /* what the system leaves us, what of it is our share (UINT64_MAX = all), and
+                      * what the own cgroup leaves us: shed for these */
+    uint64_t share;
     uint64_t cgroup;
-    uint64_t room; /* the lesser of the two as grown on */
+    uint64_t room; /* the least of them as grown on */
     bool is_known; /* the system's memory is known and fresh, and the cgroup's if it ever was */
     bool is_pressed;
     bool is_pressed_hard;
@@ -63,11 +67,22 @@ static void take_rate(const struct gov_state *st, struct gov_rate *r, uint64_t t
         gov_take_rate(r, total, per, now_us);
 }
 
+/* Unlike those of the other sources, the first one does not count alone: the share comes and goes
+ * with the other daemons. */
+static void take_share(struct gov_state *st, uint64_t bytes, uint64_t now_us) {
+    bool is_first = !st->share.has && st->has_run;
+    st->share.has = st->share.has && bytes > 0;
+    if (bytes == 0) return;
+    gov_take_source(&st->share, 0, bytes, now_us);
+    if (is_first) st->share.before_bytes = UINT64_MAX;
+}
+
 static void take_mem(struct gov_state *st, const struct gov_input *in, uint64_t own,
                      uint64_t now_us) {
     st->available_bytes[1] = st->mem.has ? st->available_bytes[0] : in->mem_available_bytes;
     st->available_bytes[0] = in->mem_available_bytes;
     gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
+    take_share(st, in->share_bytes, now_us);
 }
 
 static void take_readings(struct gov_state *st, const struct gov_input *in, uint64_t now_us) {
@@ -119,8 +134,9 @@ static struct view look(const struct gov_state *st, const struct gov_settings *s
     v.limit = MIN(set->limit_bytes, in->operator_limit_bytes);
     v.system = st->mem.has ? gov_sub(gov_source_high(&st->mem), set->reserve_bytes) : UINT64_MAX;
     v.cgroup = gov_source_high(&st->cgroup);
+    v.share = gov_source_high(&st->share);
     v.room = MIN(gov_sub(gov_source_low(&st->mem), set->reserve_bytes),
-                 gov_source_low(&st->cgroup));
+                 MIN(gov_source_low(&st->cgroup), gov_source_low(&st->share)));
     v.is_known = gov_source_is_fresh(&st->mem, set->stale_us, now_us) &&
                  (!st->cgroup.has || gov_source_is_fresh(&st->cgroup, set->stale_us, now_us));
     look_at_pressure(st, &v);
@@ -163,6 +179,14 @@ static void step_pressure(struct gov_state *st, const struct view *v) {
     }
 }
 
+/* The others fall to their shares as we do to ours. Until they had time for it, their part of a
+ * lack is not ours. */
+static void step_share(struct gov_state *st, struct view *v) {
+    if (v->system >= v->share || v->share == UINT64_MAX) st->enough_us = v->now_us;
+    if (v->share == UINT64_MAX) return;
+    if (!gov_has_passed(st->enough_us, GOV_SHARE_US, v->now_us)) v->system = UINT64_MAX;
+}
+
 /* An emergency ends when the floor is exceeded by the margin for a whole hold. */
 static void step_emergency(struct gov_state *st, const struct view *v) {
     uint64_t most = MAX(st->available_bytes[0], st->available_bytes[1]);
@@ -186,6 +210,7 @@ static uint64_t budget_of(const struct gov_state *st, const struct view *v,
         enum gov_reason reason;
     } others[] = {
         {v->system, GOV_MEM_AVAILABLE},
+        {v->share, GOV_SHARE},
         {v->cgroup, GOV_CGROUP},
         {st->has_ceiling ? st->ceiling_bytes : UINT64_MAX, GOV_PRESSURE},
     };
@@ -240,6 +265,10 @@ static uint32_t grow(struct gov_state *st, const struct view *v, uint32_t floor,
     st->is_growing = false;
     *ret_reason = why_not(st, v);
     if (*ret_reason != GOV_ROOM && *ret_reason != GOV_OPERATOR) return position;
+    if (v->in->is_other_rising) {
+        *ret_reason = GOV_TURN;
+        return position;
+    }
     st->is_growing = true;
     st->grow_from = position;
     st->last_grow_us = v->now_us;
@@ -252,7 +281,8 @@ static uint32_t grow(struct gov_state *st, const struct view *v, uint32_t floor,
 static bool is_suspicious(const struct gov_state *st, const struct view *v) {
     uint64_t newest = MIN(st->mem.has ? gov_sub(st->mem.last_bytes, v->set->reserve_bytes)
                                       : UINT64_MAX,
-                          st->cgroup.has ? st->cgroup.last_bytes : UINT64_MAX);
+                          MIN(st->cgroup.has ? st->cgroup.last_bytes : UINT64_MAX,
+                              st->share.has ? st->share.last_bytes : UINT64_MAX));
     uint64_t held = gov_add(ladder_bytes(v->l, v->in->position), v->other);
     bool is_short = newest < held || gov_rate_was_high(&st->some, v->set->stall_permille) ||
                     (st->mem.has && st->available_bytes[0] < v->set->emergency_bytes);
@@ -327,6 +357,7 @@ struct gov_output gov_step(struct gov_state *st, const struct gov_settings *set,
     gov_patience_age(&st->memory, set->hold_us, set->hold_max_us, now_us);
     /* A change of its own, and one that a rise in the same call has to reckon with. */
     if (gov_heat_step(st, set, in, now_us)) gov_count_change(st, now_us);
+    step_share(st, &v);
     step_pressure(st, &v);
     step_emergency(st, &v);
     uint32_t floor = floor_of(st, &v, &out, &why);

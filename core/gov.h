@@ -17,6 +17,9 @@
  *   - What waits above the own cgroup's limit waits for the kernel, which slows us down: the
  *     cgroup's number alone decides then. Neither pressure nor calm is taken from that time, nor
  *     from GOV_OVER_US after it.
+ *   - Where several daemons share the machine, each has a share of what there is for all. What the
+ *     system has left then counts as that share, so that they do not all give way for the same
+ *     lack; if it still is less after GOV_SHARE_US, it counts as it is.
  *   - An emergency is MemAvailable below a floor: the lowest position, and new work is refused.
  * Up goes one step at a time, when there is room for the step and a margin in every source that is
  * known, and no pressure (two independent signals), both for a whole hold. The hold doubles when
@@ -45,6 +48,8 @@ enum {
     /* The kernel puts to sleep for up to 2 s at a time, and that sleep goes on below the limit; its
      * trigger on memory.pressure has a window of 2 s as well. */
     GOV_OVER_US = 2500000,
+    /* Time for the others to come down to their shares: two readings, and the bytes' way back. */
+    GOV_SHARE_US = 1000000,
 };
 
 struct gov_settings {
@@ -83,6 +88,7 @@ struct gov_input {
     bool is_over_limit;            /* the own cgroup was above its limit since the last call */
     uint64_t operator_limit_bytes; /* UINT64_MAX = auto */
     uint64_t share_bytes;          /* of what the system has for all daemons; 0 = there is one */
+    bool is_other_rising;          /* another daemon rises, or may have the turn */
     uint64_t weight_bytes;         /* held now: slabs in use, being read, not yet returned */
     uint64_t other_bytes;          /* KV, scratch, core: held now */
     uint64_t wanted_bytes;         /* KV that waits for room: weights give way to it */
@@ -116,7 +122,7 @@ struct gov_patience {
 
 /* Zero it to start. Written by gov_step() alone. */
 struct gov_state {
-    struct gov_source mem, cgroup;
+    struct gov_source mem, cgroup, share;
     struct gov_rate some, full, refaults;
     struct gov_patience memory, heat;
     uint64_t available_bytes[2]; /* MemAvailable, the last two, newest first */
@@ -127,6 +133,7 @@ struct gov_state {
     uint64_t pressed_us;    /* the last shed for pressure */
     uint64_t pressed_full;  /* full.sum then */
     uint64_t over_until_us; /* what waits before it may wait for the kernel's own brake */
+    uint64_t enough_us;     /* when the system last had as much left as the share */
     uint64_t ceiling_bytes; /* of the budget, after pressure; valid if has_ceiling */
     uint64_t limit_bytes;   /* the lesser of the two limits in the last call */
     uint64_t safe_since_us; /* since when the emergency's reason is gone */
@@ -154,6 +161,7 @@ enum gov_reason {
     GOV_OPERATOR,      /* shed: the operator's limit; or grown because a limit was raised */
     GOV_MEM_AVAILABLE, /* shed: the system's memory */
     GOV_CGROUP,        /* shed: the own cgroup's limit */
+    GOV_SHARE,         /* shed: the share of what there is for all daemons */
     GOV_PRESSURE,      /* shed: tasks wait for memory */
     GOV_EMERGENCY,     /* shed: next to nothing is left */
     GOV_HEAT,          /* shed: heat */
@@ -161,8 +169,9 @@ enum gov_reason {
     GOV_MEM_UNKNOWN,   /* nothing grows, as the system's memory is not known */
     GOV_CALM_UNKNOWN,  /* nothing grows, as nothing tells whether memory is short */
     GOV_RATE,          /* nothing grows, as the hour has had its changes */
+    GOV_TURN,          /* nothing grows, as it is another daemon's turn: all else allows it */
 };
-enum { GOV_REASONS = GOV_RATE + 1 };
+enum { GOV_REASONS = GOV_TURN + 1 };
 const char *gov_reason_name(enum gov_reason r); /* "steady", "mem_available", ... */
 
 /* What a stage of heat does. */

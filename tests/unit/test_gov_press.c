@@ -136,6 +136,76 @@ static void a_late_reading_holds_no_throttled_time(void) {
     ladder_destroy(r.l);
 }
 
+/* ---- a share of the machine ---- */
+
+static void a_share_is_what_the_system_has(void) {
+    struct rig r = make_fine_rig();
+    r.in.share_bytes = 850;
+    CHECK_EQU(step(&r, 5000).position, 0); /* another daemon came: one reading is not believed */
+    struct gov_output out = step(&r, 5000);
+    CHECK_EQU(out.position, 20);
+    CHECK_EQ(out.reason, GOV_SHARE);
+    CHECK_EQU(out.budget_bytes, 850);
+    r.in.share_bytes = 750;
+    CHECK(step(&r, 5000).is_suspicious);
+    CHECK_EQU(r.in.position, 20); /* another one not alone */
+    CHECK_EQU(step(&r, 5000).position, 30);
+    r.in.share_bytes = 869; /* a step up needs the margin of 10 */
+    for (int i = 0; i < 700; i++) {
+        r.now_us += SEC / 10;
+        out = step(&r, 5000);
+    }
+    CHECK_EQU(out.position, 20);
+    r.in.share_bytes = 0; /* the others are gone */
+    for (int i = 0; i < 700; i++) {
+        r.now_us += SEC / 10;
+        out = step(&r, 5000);
+    }
+    CHECK_EQU(out.position, 0);
+    ladder_destroy(r.l);
+}
+
+/* Of a lack that all see, each gives way for its part; what is left of it then is anyone's. */
+static void the_others_part_of_a_lack_is_not_ours_at_once(void) {
+    struct rig r = make_fine_rig();
+    r.in.share_bytes = 950;
+    CHECK_EQU(twice(&r, 5000).position, 10);
+    CHECK_EQU(twice(&r, 700).position, 10); /* 600 of the system's, 950 of the share */
+    for (int i = 0; i < 9; i++) {
+        r.now_us += SEC / 10;
+        CHECK_EQU(step(&r, 700).position, 10);
+    }
+    r.now_us += SEC / 10;
+    struct gov_output out = step(&r, 700);
+    CHECK_EQU(out.position, 45);
+    CHECK_EQ(out.reason, GOV_MEM_AVAILABLE);
+    ladder_destroy(r.l);
+}
+
+/* Two daemons must not grow into the same room. */
+static void growth_waits_for_its_turn(void) {
+    struct rig r = make_fine_rig();
+    CHECK_EQU(twice(&r, 1000).position, 15);
+    r.in.is_other_rising = true;
+    struct gov_output out = stall(&r, 290, 0, 0);
+    CHECK_EQ(out.reason, GOV_STEADY); /* not even wanted yet */
+    out = stall(&r, 20, 0, 0);
+    CHECK_EQ(out.reason, GOV_TURN);
+    CHECK_EQU(stall(&r, 1000, 0, 0).position, 15);
+    CHECK_EQU(r.st.n_changes, 1);
+    r.in.is_other_rising = false;
+    struct gov_input before = r.in;
+    CHECK_EQU(stall(&r, 1, 0, 0).position, 14); /* at once: the hold has passed */
+    r.in.position = before.position;            /* it is read, and the turn is another's again */
+    r.in.weight_bytes = before.weight_bytes;
+    r.in.is_other_rising = true;
+    CHECK_EQU(stall(&r, 1, 0, 0).position, 14);
+    out = stall(&r, 20, 0, 0);
+    CHECK_EQU(out.position, 14);
+    CHECK_EQ(out.reason, GOV_TURN);
+    ladder_destroy(r.l);
+}
+
 static const struct t_case cases[] = {
     {"a_stall_of_all_takes_by_its_length", a_stall_of_all_takes_by_its_length},
     {"a_stall_that_lasts_sheds_half_soon", a_stall_that_lasts_sheds_half_soon},
@@ -143,6 +213,10 @@ static const struct t_case cases[] = {
     {"stall_above_the_own_limit_is_no_pressure", stall_above_the_own_limit_is_no_pressure},
     {"time_above_the_own_limit_is_no_calm", time_above_the_own_limit_is_no_calm},
     {"a_late_reading_holds_no_throttled_time", a_late_reading_holds_no_throttled_time},
+    {"a_share_is_what_the_system_has", a_share_is_what_the_system_has},
+    {"the_others_part_of_a_lack_is_not_ours_at_once",
+     the_others_part_of_a_lack_is_not_ours_at_once},
+    {"growth_waits_for_its_turn", growth_waits_for_its_turn},
 };
 
 int main(int argc, char **argv) {
