@@ -51,6 +51,7 @@ struct view {
     uint64_t share;
     uint64_t cgroup;
     uint64_t room; /* the least of them as grown on */
+    uint64_t share_room;
     bool is_known; /* the system's memory is known and fresh, and the cgroup's if it ever was */
     bool is_pressed;
     bool is_pressed_hard;
@@ -135,20 +136,23 @@ static struct view look(const struct gov_state *st, const struct gov_settings *s
     v.system = st->mem.has ? gov_sub(gov_source_high(&st->mem), set->reserve_bytes) : UINT64_MAX;
     v.cgroup = gov_source_high(&st->cgroup);
     v.share = gov_source_high(&st->share);
+    v.share_room = gov_source_low(&st->share);
     v.room = MIN(gov_sub(gov_source_low(&st->mem), set->reserve_bytes),
-                 MIN(gov_source_low(&st->cgroup), gov_source_low(&st->share)));
+                 MIN(gov_source_low(&st->cgroup), v.share_room));
     v.is_known = gov_source_is_fresh(&st->mem, set->stale_us, now_us) &&
                  (!st->cgroup.has || gov_source_is_fresh(&st->cgroup, set->stale_us, now_us));
     look_at_pressure(st, &v);
     return v;
 }
 
-/* Whether a position's bytes fit, with the margin left of what the sources have. */
+/* Whether a position's bytes fit, with the margin left of what the sources have. Where the system
+ * is shared it is half of it: there are at least two to leave the other half. */
 static bool has_room(const struct view *v, uint32_t position) {
-    uint64_t need, with_margin;
+    uint64_t margin = v->set->margin_bytes, need, with_margin;
+    if (v->share_room != UINT64_MAX) margin /= 2;
     if (!v->is_known) return false;
     if (__builtin_add_overflow(ladder_bytes(v->l, position), v->other, &need)) return false;
-    if (__builtin_add_overflow(need, v->set->margin_bytes, &with_margin)) return false;
+    if (__builtin_add_overflow(need, margin, &with_margin)) return false;
     return need <= v->limit && with_margin <= v->room;
 }
 

@@ -663,9 +663,11 @@ static void check_answer(const struct ladder *l, const struct gov_settings *set,
     CHECK_EQU(out->position, in->position - 1);
     CHECK(after->mem.has && now_us - after->mem.at_us <= set->stale_us);
     __uint128_t need = (__uint128_t)ladder_bytes(l, out->position) + in->other_bytes;
-    CHECK(need + set->margin_bytes + set->reserve_bytes <= after->mem.last_bytes);
-    CHECK(need + set->margin_bytes + set->reserve_bytes <= after->mem.before_bytes);
-    if (after->cgroup.has) CHECK(need + set->margin_bytes <= after->cgroup.last_bytes);
+    uint64_t margin = set->margin_bytes / (after->share.has ? 2 : 1);
+    CHECK(need + margin + set->reserve_bytes <= after->mem.last_bytes);
+    CHECK(need + margin + set->reserve_bytes <= after->mem.before_bytes);
+    if (after->cgroup.has) CHECK(need + margin <= after->cgroup.last_bytes);
+    if (after->share.has) CHECK(need + margin <= after->share.last_bytes);
     CHECK(!after->is_emergency);
     CHECK(out->reason == GOV_ROOM || out->reason == GOV_OPERATOR);
 }

@@ -150,12 +150,18 @@ static void a_share_is_what_the_system_has(void) {
     CHECK(step(&r, 5000).is_suspicious);
     CHECK_EQU(r.in.position, 20); /* another one not alone */
     CHECK_EQU(step(&r, 5000).position, 30);
-    r.in.share_bytes = 869; /* a step up needs the margin of 10 */
+    r.in.share_bytes = 864; /* a step up needs half of the margin of 10 */
     for (int i = 0; i < 700; i++) {
         r.now_us += SEC / 10;
         out = step(&r, 5000);
     }
     CHECK_EQU(out.position, 20);
+    r.in.share_bytes = 865;
+    for (int i = 0; i < 700; i++) {
+        r.now_us += SEC / 10;
+        out = step(&r, 5000);
+    }
+    CHECK_EQU(out.position, 19);
     r.in.share_bytes = 0; /* the others are gone */
     for (int i = 0; i < 700; i++) {
         r.now_us += SEC / 10;
