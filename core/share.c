@@ -4,11 +4,12 @@ static uint64_t weight_of(const struct share_claim *c) {
     return MAX(1u, MIN(c->weight, (uint32_t)SHARE_MAX_WEIGHT));
 }
 
-uint64_t share_total(const struct share_claim *all, uint32_t n, uint64_t left_bytes) {
-    uint64_t sum = left_bytes;
+uint64_t share_total(const struct share_claim *all, uint32_t n, uint64_t available_bytes,
+                     uint64_t reserve_bytes) {
+    uint64_t sum = available_bytes;
     for (uint32_t i = 0; i < n; i++)
         if (__builtin_add_overflow(sum, all[i].held_bytes, &sum)) return UINT64_MAX;
-    return sum;
+    return sum > reserve_bytes ? sum - reserve_bytes : 0;
 }
 
 /* rest * weight / weights, whose product may need more than 64 bits: all weights together are at

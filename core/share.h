@@ -14,8 +14,10 @@ struct share_claim {
     uint64_t most_bytes; /* that it could use, its margin included */
 };
 
-/* What there is for all: what they hold, and `left_bytes` that nobody does. */
-uint64_t share_total(const struct share_claim *all, uint32_t n, uint64_t left_bytes);
+/* What there is for all: what they hold and what nobody does, less a reserve. The system may have
+ * less left than that: then there is less for them than they hold. */
+uint64_t share_total(const struct share_claim *all, uint32_t n, uint64_t available_bytes,
+                     uint64_t reserve_bytes);
 
 /* The shares of all[n], n <= SHARE_MAX, into ret[n]. Together they are never more than the total;
  * none is more than its most_bytes; with a larger total none is smaller. */

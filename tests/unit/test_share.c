@@ -39,10 +39,12 @@ static void known_shares(void) {
 
 static void totals_saturate(void) {
     static const struct share_claim all[] = {{1, 5, 9}, {1, 6, 9}, {1, MAXU, 9}};
-    CHECK_EQU(share_total(all, 0, 7), 7);
-    CHECK_EQU(share_total(all, 2, 7), 18);
-    CHECK_EQU(share_total(all, 3, 0), MAXU);
-    CHECK_EQU(share_total(all, 2, MAXU), MAXU);
+    CHECK_EQU(share_total(all, 0, 7, 0), 7);
+    CHECK_EQU(share_total(all, 2, 7, 0), 18);
+    CHECK_EQU(share_total(all, 2, 7, 8), 10); /* less is left than is to be */
+    CHECK_EQU(share_total(all, 2, 7, 19), 0);
+    CHECK_EQU(share_total(all, 3, 0, 5), MAXU);
+    CHECK_EQU(share_total(all, 2, MAXU, 0), MAXU);
 }
 
 static uint64_t some_bytes(uint64_t *rng) {
