@@ -219,7 +219,6 @@ static void follow_name(struct peers *p, uint64_t now_us) {
     p->has_turn = p->self.is_rising = false;
     memset(p->written, 0, sizeof(p->written));
     memset(p->places, 0, sizeof(p->places));
-    put_self(p);
 }
 
 static void look(struct peers *p, uint64_t now_us) {
@@ -255,10 +254,7 @@ void peers_before(struct peers *p, const struct peers_self *self, uint64_t now_u
     if (!p) return;
     p->is_over_limit = self->is_over_limit;
     p->self.claim = self->claim;
-    if (!p->is_over_limit) {
-        put_self(p);
-        if (in->has_mem) look(p, now_us);
-    }
+    if (!p->is_over_limit && in->has_mem) look(p, now_us);
     if (p->n_others == 0)
         p->share_bytes = 0;
     else if (in->has_mem)
@@ -273,14 +269,12 @@ static void begin_turn(struct peers *p, uint64_t now_us) {
     p->has_turn = p->self.is_rising = true;
     p->is_refused = false;
     p->turn_us = p->busy_us = now_us;
-    put_self(p);
 }
 
 static void end_turn(struct peers *p, uint64_t now_us) {
     if (now_us - p->busy_us < PEERS_SETTLE_US) p->rest_until_us = now_us + PEERS_REST_US;
     p->has_turn = p->self.is_rising = false;
     ignore_result(set_lock(p->fd, F_UNLCK, TURN_AT)); /* it may not even be ours: see ask() */
-    put_self(p);
 }
 
 static void ask(struct peers *p, uint64_t now_us) {
@@ -294,9 +288,8 @@ static void ask(struct peers *p, uint64_t now_us) {
     if (now_us - p->refused_us >= PEERS_PATIENCE_US) begin_turn(p, now_us);
 }
 
-void peers_after(struct peers *p, const struct gov_input *in, const struct gov_output *out,
-                 uint64_t now_us) {
-    if (!p || p->is_over_limit) return;
+static void step_turn(struct peers *p, const struct gov_input *in, const struct gov_output *out,
+                      uint64_t now_us) {
     if (out->reason != GOV_TURN) p->is_refused = false;
     if (out->position < in->position) p->busy_us = now_us;
     if (!p->has_turn) {
@@ -305,6 +298,14 @@ void peers_after(struct peers *p, const struct gov_input *in, const struct gov_o
     }
     bool is_over = now_us - p->busy_us >= PEERS_SETTLE_US || now_us - p->turn_us >= PEERS_TURN_US;
     if (is_over || p->n_others == 0) end_turn(p, now_us);
+}
+
+void peers_after(struct peers *p, const struct gov_input *in, const struct gov_output *out,
+                 uint64_t coming_bytes, uint64_t now_us) {
+    if (!p || p->is_over_limit) return;
+    step_turn(p, in, out, now_us);
+    p->self.claim.held_bytes = MAX(p->self.claim.held_bytes, coming_bytes);
+    put_self(p);
 }
 
 /* ---- for people ---- */

@@ -56,13 +56,15 @@ struct peers_self {
     bool is_over_limit;       /* its cgroup is: the file is left alone */
 };
 
-/* Before gov_step(): writes the own record if it changed, reads the others' if *in has a reading of
- * the system's memory, and sets share_bytes and is_other_rising of *in. */
+/* Before gov_step(): reads the others' records if *in has a reading of the system's memory, and
+ * sets share_bytes and is_other_rising of *in. */
 void peers_before(struct peers *p, const struct peers_self *self, uint64_t now_us,
                   struct gov_input *in);
-/* After it: asks for the turn where that is all that was missing, and ends it. */
+/* After it: asks for the turn where that is all that was missing, or ends it, and writes the own
+ * record if it changed. What is coming counts as held (coming_bytes, if that is more), so that the
+ * others do not take what we are about to use for a lack of memory. */
 void peers_after(struct peers *p, const struct gov_input *in, const struct gov_output *out,
-                 uint64_t now_us);
+                 uint64_t coming_bytes, uint64_t now_us);
 
 uint64_t peers_share_bytes(const struct peers *p); /* 0: no other daemon is known */
 bool peers_has_turn(const struct peers *p);

@@ -33,7 +33,8 @@ struct one {
     uint64_t back_us,
         read_us; /* when what was dropped is back, and what is read is there; 0 = none */
     uint64_t n_down, n_up;
-    bool is_rising; /* a read is under way */
+    uint64_t load_us; /* when the next part is there; 0 = all is */
+    bool is_rising;   /* a read is under way */
 };
 
 struct machine {
@@ -111,7 +112,8 @@ static void decide(struct machine *m, struct one *o, bool is_fresh) {
     };
     peers_before(o->peers, &self, m->now_us, &in);
     o->out = gov_step(&o->gov, &m->set, m->setup.ladder, &in, m->now_us);
-    peers_after(o->peers, &in, &o->out, m->now_us);
+    peers_after(o->peers, &in, &o->out,
+                ladder_bytes(m->setup.ladder, o->out.position) + in.other_bytes, m->now_us);
 }
 
 /* Memory follows: dropped bytes are back a little later, a step up is read first. */
@@ -141,9 +143,10 @@ static void start(struct machine *m, uint32_t i, const char *name) {
     REQUIRE_OK(peers_open(m->path, name, &o->peers, &e), &e);
     o->position = ladder_n_steps(m->setup.ladder);
     decide(m, o, /* is_fresh= */ true);
+    /* Loading takes as long as reading; until then the daemon decides nothing. */
     o->position = o->out.position;
-    o->held_bytes = ladder_bytes(m->setup.ladder, o->position);
-    o->tick_us = m->now_us + 1 + i * 31000;
+    o->load_us = m->now_us + SEC / 20;
+    o->tick_us = UINT64_MAX;
 }
 
 static void stop(struct machine *m, uint32_t i) {
@@ -154,13 +157,25 @@ static void stop(struct machine *m, uint32_t i) {
 
 static uint64_t next_us(const struct one *o) {
     uint64_t at = o->peers ? o->tick_us : UINT64_MAX;
+    if (o->load_us) at = least_of_all(at, o->load_us);
     if (o->back_us) at = least_of_all(at, o->back_us);
     if (o->read_us) at = least_of_all(at, o->read_us);
     return at;
 }
 
+static void load(struct machine *m, struct one *o) {
+    uint64_t all = ladder_bytes(m->setup.ladder, o->position);
+    o->held_bytes = least_of_all(all, o->held_bytes + READ_MIB_PER_S * MIB / 20);
+    o->load_us = o->held_bytes < all ? m->now_us + SEC / 20 : 0;
+    if (o->load_us == 0) o->tick_us = m->now_us + 1;
+}
+
 static void turn(struct machine *m, struct one *o) {
     bool is_fresh = false;
+    if (o->load_us == m->now_us) {
+        load(m, o);
+        return;
+    }
     if (o->back_us == m->now_us) {
         o->back_us = 0;
         if (!o->is_rising) o->held_bytes = ladder_bytes(m->setup.ladder, o->position);
@@ -297,6 +312,8 @@ static void who_comes_gets_a_share_and_who_goes_leaves_it(void) {
     start(m, 1, "two");
     run(m, 600);
     check_shares(m, "after the second came", 10);
+    CHECK_EQU(m->ones[0].n_down, 1); /* not again for what the second loads */
+    CHECK_EQU(m->ones[0].n_up, 0);
     forget_changes(m);
     run(m, 3600);
     CHECK_EQU(n_changes(m), 0);

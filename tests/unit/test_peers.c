@@ -22,19 +22,31 @@ static struct peers *open_one(const char *path, const char *name) {
     return p;
 }
 
-/* One decision with so much held, at most, and left. */
-static struct gov_input before(struct peers *p, uint64_t held, uint64_t most, uint64_t left,
-                               uint64_t now_us) {
+struct seen {
+    uint64_t share_bytes;
+    bool is_other_rising;
+};
+
+/* One decision with so much held, at most, and left, and the answer to it. */
+static struct seen decide(struct peers *p, uint64_t held, uint64_t most, uint64_t left,
+                          uint32_t position, enum gov_reason reason, uint64_t now_us) {
     struct gov_input in = {.position = 5, .has_mem = true, .mem_available_bytes = left + 3};
+    const struct gov_output out = {.position = position, .reason = reason};
     const struct peers_self self = {.claim = {100, held, most}, .reserve_bytes = 3};
     peers_before(p, &self, now_us, &in);
-    return in;
+    peers_after(p, &in, &out, 0, now_us);
+    return (struct seen){in.share_bytes, in.is_other_rising};
 }
 
+/* One that leaves all as it is. */
+static struct seen stay(struct peers *p, uint64_t held, uint64_t most, uint64_t left,
+                        uint64_t now_us) {
+    return decide(p, held, most, left, 5, GOV_STEADY, now_us);
+}
+
+/* Only the turn matters. */
 static void after(struct peers *p, uint32_t position, enum gov_reason reason, uint64_t now_us) {
-    const struct gov_input in = {.position = 5};
-    const struct gov_output out = {.position = position, .reason = reason};
-    peers_after(p, &in, &out, now_us);
+    decide(p, 1, 9, 9, position, reason, now_us);
 }
 
 static uint32_t n_others(const struct peers *p) {
@@ -75,26 +87,25 @@ static void two_share(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
-    struct gov_input in = before(a, 400, 500, 200, SEC);
+    struct seen in = stay(a, 400, 500, 200, SEC);
     CHECK_EQU(in.share_bytes, 0); /* the other has said nothing yet */
     CHECK(!in.is_other_rising);
-    in = before(b, 0, 500, 200, SEC);
+    in = stay(b, 0, 500, 200, SEC);
     CHECK_EQU(in.share_bytes, 300);
     CHECK(in.is_other_rising); /* it is not our turn */
-    CHECK_EQU(before(a, 400, 500, 200, SEC + SEC / 2).share_bytes,
+    CHECK_EQU(stay(a, 400, 500, 200, SEC + SEC / 2).share_bytes,
               0); /* none known: a look each second */
-    CHECK_EQU(before(a, 400, 500, 200, 2 * SEC).share_bytes, 300);
-    before(b, 100, 500, 100, 2 * SEC);
-    CHECK_EQU(before(a, 400, 500, 100, 2 * SEC + 1).share_bytes,
-              300); /* some known: at each call */
+    CHECK_EQU(stay(a, 400, 500, 200, 2 * SEC).share_bytes, 300);
+    stay(b, 100, 500, 100, 2 * SEC);
+    CHECK_EQU(stay(a, 400, 500, 100, 2 * SEC + 1).share_bytes, 300); /* some known: at each call */
     uint32_t n;
     const struct peers_other *o = peers_others(a, &n);
     CHECK_EQU(n, 1);
     CHECK(strcmp(o->name, "b") == 0 && o->id == (uint64_t)getpid());
     CHECK_EQU(o->claim.held_bytes, 100);
     peers_close(b);
-    CHECK_EQU(before(a, 400, 500, 100, 2 * SEC + 2).share_bytes, 300); /* not seen yet */
-    in = before(a, 400, 500, 100, 4 * SEC);
+    CHECK_EQU(stay(a, 400, 500, 100, 2 * SEC + 2).share_bytes, 300); /* not seen yet */
+    in = stay(a, 400, 500, 100, 4 * SEC);
     CHECK_EQU(in.share_bytes, 0);
     CHECK(!in.is_other_rising);
     peers_close(a);
@@ -104,15 +115,15 @@ static void one_rises_at_a_time(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
-    before(a, 1, 9, 9, SEC);
-    before(b, 1, 9, 9, SEC);
-    before(a, 1, 9, 9, 2 * SEC);
+    stay(a, 1, 9, 9, SEC);
+    stay(b, 1, 9, 9, SEC);
+    stay(a, 1, 9, 9, 2 * SEC);
     after(a, 5, GOV_STEADY, 2 * SEC);
     CHECK(!peers_has_turn(a)); /* not wanted */
     after(a, 5, GOV_TURN, 2 * SEC);
     CHECK(peers_has_turn(a));
-    CHECK(!before(a, 1, 9, 9, 2 * SEC).is_other_rising);
-    CHECK(before(b, 1, 9, 9, 2 * SEC).is_other_rising);
+    CHECK(!stay(a, 1, 9, 9, 2 * SEC).is_other_rising);
+    CHECK(stay(b, 1, 9, 9, 2 * SEC).is_other_rising);
     uint32_t n;
     CHECK(peers_others(b, &n)->is_rising);
     after(b, 5, GOV_TURN, 2 * SEC);
@@ -134,9 +145,9 @@ static void a_turn_has_an_end(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
-    before(a, 1, 9, 9, SEC);
-    before(b, 1, 9, 9, SEC);
-    before(a, 1, 9, 9, 2 * SEC);
+    stay(a, 1, 9, 9, SEC);
+    stay(b, 1, 9, 9, SEC);
+    stay(a, 1, 9, 9, 2 * SEC);
     after(a, 5, GOV_TURN, 2 * SEC);
     uint64_t now_us = 2 * SEC;
     while (peers_has_turn(a) && now_us < 60 * SEC) {
@@ -157,12 +168,11 @@ static void a_stuck_turn_is_passed_over(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
-    before(a, 1, 9, 9, SEC);
-    before(b, 1, 9, 9, SEC);
-    before(a, 1, 9, 9, 2 * SEC);
+    stay(a, 1, 9, 9, SEC);
+    stay(b, 1, 9, 9, SEC);
+    stay(a, 1, 9, 9, 2 * SEC);
     after(a, 5, GOV_TURN, 2 * SEC); /* and then it hangs */
     for (uint64_t s = 3; s < 63; s++) {
-        before(b, 1, 9, 9, s * SEC);
         after(b, 5, GOV_TURN, s * SEC);
         CHECK(!peers_has_turn(b));
     }
@@ -176,20 +186,42 @@ static void a_stuck_turn_is_passed_over(void) {
     peers_close(b);
 }
 
+/* What is being read or loaded is as good as held: others see no lack where there is none. */
+static void what_is_coming_is_held(void) {
+    root_make();
+    const char *path = root_path("peers");
+    struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
+    struct gov_input in = {.position = 5, .has_mem = true, .mem_available_bytes = 100};
+    const struct gov_output out = {.position = 4};
+    const struct peers_self self = {.claim = {100, 50, 900}};
+    peers_before(a, &self, SEC, &in);
+    peers_after(a, &in, &out, 80, SEC);
+    stay(b, 1, 9, 9, SEC);
+    uint32_t n;
+    CHECK_EQU(peers_others(b, &n)->claim.held_bytes, 80);
+    peers_before(a, &self, 2 * SEC, &in);
+    peers_after(a, &in, &out, 40, 2 * SEC);
+    stay(b, 1, 9, 9, 2 * SEC);
+    CHECK_EQU(peers_others(b, &n)->claim.held_bytes, 50);
+    peers_close(a);
+    peers_close(b);
+}
+
 static void nothing_is_touched_above_the_limit(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
-    before(a, 1, 9, 9, SEC);
-    before(b, 7, 9, 9, SEC);
-    CHECK_EQU(before(a, 1, 9, 9, 2 * SEC).share_bytes, 8); /* of 17 */
+    stay(a, 1, 9, 9, SEC);
+    stay(b, 7, 9, 9, SEC);
+    CHECK_EQU(stay(a, 1, 9, 9, 2 * SEC).share_bytes, 8); /* of 17 */
     struct gov_input in = {.position = 5, .has_mem = true, .mem_available_bytes = 2};
     const struct peers_self self = {.claim = {100, 3, 9}, .is_over_limit = true};
+    const struct gov_output out = {.position = 5, .reason = GOV_TURN};
     peers_before(a, &self, 3 * SEC, &in);
     CHECK_EQU(in.share_bytes, 6); /* of 3 + 7 + 2, by what was known of the other */
-    after(a, 5, GOV_TURN, 3 * SEC);
+    peers_after(a, &in, &out, 0, 3 * SEC);
     CHECK(!peers_has_turn(a));
-    before(b, 7, 9, 9, 3 * SEC);
+    stay(b, 7, 9, 9, 3 * SEC);
     uint32_t n;
     CHECK_EQU(peers_others(b, &n)->claim.held_bytes, 1);
     peers_close(a);
@@ -209,7 +241,7 @@ static void a_hostile_file_changes_nothing(void) {
         for (size_t k = 0; k < sizeof(noise); k++) noise[k] = (uint8_t)t_rand(&rng);
         if (i % 7 == 0) REQUIRE(ftruncate(fd, (off_t)(t_rand(&rng) % 5000)) == 0);
         REQUIRE(pwrite(fd, noise, sizeof(noise), (off_t)(t_rand(&rng) % 5000)) == sizeof(noise));
-        CHECK_EQU(before(a, 1, 9, 9, i * SEC).share_bytes, 0);
+        CHECK_EQU(stay(a, 1, 9, 9, i * SEC).share_bytes, 0);
         CHECK_EQU(n_others(a), 0);
     }
     /* A record that is right, but nobody's. */
@@ -217,15 +249,15 @@ static void a_hostile_file_changes_nothing(void) {
     uint8_t record[PEERS_RECORD_BYTES];
     peers_encode(&o, record);
     REQUIRE(pwrite(fd, record, sizeof(record), 3 * PEERS_RECORD_BYTES) == sizeof(record));
-    CHECK_EQU(before(a, 1, 9, 9, 3000 * SEC).share_bytes, 0);
+    CHECK_EQU(stay(a, 1, 9, 9, 3000 * SEC).share_bytes, 0);
     /* And somebody's with absurd numbers: no more than a share by weight is lost to it. */
     struct flock l = {.l_type = F_WRLCK, .l_start = 3 * PEERS_RECORD_BYTES, .l_len = 1};
     REQUIRE(fcntl(fd, F_OFD_SETLK, &l) == 0);
-    CHECK_EQU(before(a, 1100, 2200, 0, 3002 * SEC).share_bytes, 2200);
+    CHECK_EQU(stay(a, 1100, 2200, 0, 3002 * SEC).share_bytes, 2200);
     o.claim.held_bytes = 0;
     peers_encode(&o, record);
     REQUIRE(pwrite(fd, record, sizeof(record), 3 * PEERS_RECORD_BYTES) == sizeof(record));
-    CHECK_EQU(before(a, 1100, 2200, 0, 3003 * SEC).share_bytes, 100);
+    CHECK_EQU(stay(a, 1100, 2200, 0, 3003 * SEC).share_bytes, 100);
     close(fd);
     peers_close(a);
 }
@@ -235,14 +267,14 @@ static void a_torn_record_is_not_a_death(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a"), *b = open_one(path, "b");
-    before(b, 7, 9, 9, SEC);
-    CHECK_EQU(before(a, 1, 9, 2, SEC).share_bytes, 5);
+    stay(b, 7, 9, 9, SEC);
+    CHECK_EQU(stay(a, 1, 9, 2, SEC).share_bytes, 5);
     int fd = open(path, O_RDWR);
     REQUIRE(fd >= 0 && pwrite(fd, "x", 1, PEERS_RECORD_BYTES + 30) == 1);
-    CHECK_EQU(before(a, 1, 9, 2, SEC + SEC / 10).share_bytes, 5);
-    CHECK_EQU(before(a, 1, 9, 2, 3 * SEC).share_bytes, 0);
-    before(b, 6, 9, 9, 3 * SEC);
-    CHECK_EQU(before(a, 1, 9, 3, 4 * SEC).share_bytes, 5);
+    CHECK_EQU(stay(a, 1, 9, 2, SEC + SEC / 10).share_bytes, 5);
+    CHECK_EQU(stay(a, 1, 9, 2, 3 * SEC).share_bytes, 0);
+    stay(b, 6, 9, 9, 3 * SEC);
+    CHECK_EQU(stay(a, 1, 9, 3, 4 * SEC).share_bytes, 5);
     close(fd);
     peers_close(a);
     peers_close(b);
@@ -252,12 +284,12 @@ static void a_removed_file_is_made_again(void) {
     root_make();
     const char *path = root_path("peers");
     struct peers *a = open_one(path, "a");
-    before(a, 1, 9, 9, SEC);
+    stay(a, 1, 9, 9, SEC);
     REQUIRE(unlink(path) == 0);
     struct peers *b = open_one(path, "b");
-    before(b, 7, 9, 9, 2 * SEC);
-    CHECK_EQU(before(a, 1, 9, 2, 3 * SEC).share_bytes, 5);
-    CHECK_EQU(before(b, 7, 9, 2, 4 * SEC).share_bytes, 5);
+    stay(b, 7, 9, 9, 2 * SEC);
+    CHECK_EQU(stay(a, 1, 9, 2, 3 * SEC).share_bytes, 5);
+    CHECK_EQU(stay(b, 7, 9, 2, 4 * SEC).share_bytes, 5);
     peers_close(a);
     peers_close(b);
 }
@@ -277,8 +309,8 @@ static void what_is_no_file_is_refused(void) {
     struct peers *all[SHARE_MAX];
     for (unsigned i = 0; i < SHARE_MAX; i++) all[i] = open_one(path, "x");
     CHECK_EQ(peers_open(path, "a", &p, &e), -EBUSY);
-    for (unsigned i = 0; i < SHARE_MAX; i++) before(all[i], 1, 9, 9, SEC);
-    before(all[0], 1, 9, 9, 2 * SEC);
+    for (unsigned i = 0; i < SHARE_MAX; i++) stay(all[i], 1, 9, 9, SEC);
+    stay(all[0], 1, 9, 9, 2 * SEC);
     CHECK_EQU(n_others(all[0]), SHARE_MAX - 1);
     for (unsigned i = 0; i < SHARE_MAX; i++) peers_close(all[i]);
 }
@@ -287,7 +319,7 @@ static void none_is_fine(void) {
     struct gov_input in = {.share_bytes = 7, .is_other_rising = true};
     const struct peers_self self = {.reserve_bytes = 1};
     peers_before(NULL, &self, SEC, &in);
-    after(NULL, 4, GOV_TURN, SEC);
+    peers_after(NULL, &in, &(struct gov_output){.reason = GOV_TURN}, 0, SEC);
     CHECK_EQU(peers_share_bytes(NULL), 0);
     CHECK(!peers_has_turn(NULL));
     CHECK_EQU(n_others(NULL), 0);
@@ -301,6 +333,7 @@ static const struct t_case cases[] = {
     {"one_rises_at_a_time", one_rises_at_a_time},
     {"a_turn_has_an_end", a_turn_has_an_end},
     {"a_stuck_turn_is_passed_over", a_stuck_turn_is_passed_over},
+    {"what_is_coming_is_held", what_is_coming_is_held},
     {"nothing_is_touched_above_the_limit", nothing_is_touched_above_the_limit},
     {"a_hostile_file_changes_nothing", a_hostile_file_changes_nothing},
     {"a_torn_record_is_not_a_death", a_torn_record_is_not_a_death},
