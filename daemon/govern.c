@@ -128,6 +128,7 @@ static void put_fresh(struct server *s, struct gov_input *in) {
     in->has_cgroup = r->has_cgroup;
     in->cgroup_left_bytes = left_bytes(s, r->cgroup_left_bytes);
     in->cgroup_over_bytes = r->cgroup_over_bytes;
+    in->is_over_limit = r->has_cgroup && r->cgroup_over_bytes > 0;
     put_stall(w, in);
     in->has_refaults = r->has_refaults;
     in->refaults = r->refaults;
@@ -239,7 +240,9 @@ void govern_step(struct server *s, bool is_fresh, uint64_t now_us) {
     struct gov_output before = w->out;
     govern_settings(s, &set);
     govern_input(s, is_fresh, &in);
+    govern_ask_peers(s, &set, now_us, &in);
     w->out = gov_step(&w->gov, &set, s->model.ladder, &in, now_us);
+    govern_tell_peers(s, &in, now_us);
     write_trace(s, &set, &in, now_us);
     if (!s->infer) return;
     tell_pace(s, &before);
