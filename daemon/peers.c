@@ -89,7 +89,7 @@ bool peers_decode(const uint8_t record[PEERS_RECORD_BYTES], struct peers_other *
     const uint8_t *name = bytes_span(&b, PEERS_MAX_NAME);
     bytes_span(&b, AT_SUM - AT_NAME - PEERS_MAX_NAME);
     if (bytes_u64(&b) != sum_of(record, AT_SUM) || b.bad || !is_name(name)) return false;
-    memcpy(ret->name, name, PEERS_MAX_NAME);
+    memcpy(ret->name, name, strnlen((const char *)name, PEERS_MAX_NAME));
     return true;
 }
 
