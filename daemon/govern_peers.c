@@ -7,6 +7,8 @@
 #include "daemon/peers.h"
 #include "daemon/server_internal.h"
 
+enum { LOOK_AGAIN_MS = 50 };
+
 /* "two" of /etc/ebb/two.yaml: as the units' instances are called. */
 static void put_name(const char *config_path, char *ret, size_t cap) {
     const char *slash = config_path ? strrchr(config_path, '/') : NULL;
@@ -51,16 +53,41 @@ static uint64_t most_bytes(const struct server *s, const struct gov_settings *se
     return most;
 }
 
-void govern_ask_peers(struct server *s, const struct gov_settings *set, uint64_t now_us,
-                      struct gov_input *in) {
+static struct peers_self self_of(const struct server *s, const struct gov_settings *set,
+                                 const struct gov_input *in) {
     uint64_t kept = s->model.prefix ? prefix_bytes(s->model.prefix) : 0;
-    const struct peers_self self = {
+    return (struct peers_self){
         .claim = {.weight = s->config.memory_weight,
                   .held_bytes = add(add(in->weight_bytes, in->other_bytes), kept),
                   .most_bytes = most_bytes(s, set, in)},
         .reserve_bytes = set->reserve_bytes,
         .is_over_limit = in->is_over_limit || s->swap.reading.cgroup_over_bytes > 0,
     };
+}
+
+void govern_await_share(struct server *s) {
+    uint64_t start_us = server_now_us(), now_us = start_us;
+    struct gov_settings set;
+    govern_settings(s, &set);
+    while (s->peers && now_us - start_us < PEERS_START_US) {
+        govern_sense(s);
+        struct gov_input in = {
+            .operator_limit_bytes = s->swap.operator_limit_bytes,
+            .has_mem = s->swap.reading.has_mem,
+            .mem_available_bytes = s->swap.reading.mem_available_bytes,
+            .cgroup_left_bytes = s->swap.reading.cgroup_left_bytes,
+            .other_bytes = govern_other_bytes(s),
+        };
+        const struct peers_self self = self_of(s, &set, &in);
+        if (peers_is_free(s->peers, &self, now_us, &in)) return;
+        uv_sleep(LOOK_AGAIN_MS);
+        now_us = server_now_us();
+    }
+}
+
+void govern_ask_peers(struct server *s, const struct gov_settings *set, uint64_t now_us,
+                      struct gov_input *in) {
+    const struct peers_self self = self_of(s, set, in);
     peers_before(s->peers, &self, now_us, in);
 }
 

@@ -263,6 +263,18 @@ void peers_before(struct peers *p, const struct peers_self *self, uint64_t now_u
     in->is_other_rising = p->n_others > 0 && !p->has_turn;
 }
 
+bool peers_is_free(struct peers *p, const struct peers_self *self, uint64_t now_us,
+                   struct gov_input *in) {
+    if (!p) return true;
+    peers_before(p, self, now_us, in);
+    if (!p->is_over_limit) put_self(p);
+    if (p->share_bytes == 0 || !in->has_mem) return true;
+    uint64_t left = in->mem_available_bytes > self->reserve_bytes
+                        ? in->mem_available_bytes - self->reserve_bytes
+                        : 0;
+    return left >= p->share_bytes;
+}
+
 /* ---- turns ---- */
 
 static void begin_turn(struct peers *p, uint64_t now_us) {

@@ -30,6 +30,8 @@ enum {
     PEERS_TURN_US = 10000000,     /* a turn's greatest length */
     PEERS_REST_US = 1000000,      /* after a turn that was cut short */
     PEERS_PATIENCE_US = 60000000, /* of refusals, until one rises all the same */
+    PEERS_START_US = 3000000,     /* for the others to make way for one that starts: a look, two
+                                   * readings and the bytes' way back are half of it */
 };
 
 struct peers_other {
@@ -55,6 +57,12 @@ struct peers_self {
     uint64_t reserve_bytes;   /* of what the system has available */
     bool is_over_limit;       /* its cgroup is: the file is left alone */
 };
+
+/* Before the first decision: makes oneself known, and says whether the own share is free, so that
+ * one starts in it rather than in what the others have left. True where nothing is shared. To be
+ * asked again soon, for PEERS_START_US at most. *in as below. */
+bool peers_is_free(struct peers *p, const struct peers_self *self, uint64_t now_us,
+                   struct gov_input *in);
 
 /* Before gov_step(): reads the others' records if *in has a reading of the system's memory, and
  * sets share_bytes and is_other_rising of *in. */

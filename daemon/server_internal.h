@@ -284,6 +284,8 @@ void govern_close_trace(struct server *s);
 /* govern_peers.c: the other daemons of the machine. Without their file it is alone. */
 void govern_open_peers(struct server *s);
 void govern_close_peers(struct server *s);
+/* Before the first decision: gives the others a moment to make way. */
+void govern_await_share(struct server *s);
 /* Around gov_step(): what they have to do with *in, and what becomes known to them. */
 void govern_ask_peers(struct server *s, const struct gov_settings *set, uint64_t now_us,
                       struct gov_input *in);

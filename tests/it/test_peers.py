@@ -158,6 +158,18 @@ def one_that_dies_leaves_its_share():
 
 
 @test
+def a_full_machine_takes_one_more():
+    """One alone holds all that there is: it makes way before the next one decides where to start."""
+    with Machine() as machine:
+        one = machine.start()
+        machine.total = bytes_at(one, 0) + SLACK
+        two = machine.start(precision={"ladder": "deep"}, paging={"enabled": "on"})
+        know(machine, one, two)
+        check(two.status()["memory"]["share_bytes"] < machine.total, "it has a share")
+        wait_until(lambda: one.status()["position"] > 0, 30, "the first one gives way")
+
+
+@test
 def without_the_file_it_is_alone():
     for path in ("/proc/none/peers", ebbd.TMP):
         with ebbd.Daemon(ebbd.tiny_pack(), {"memory": {"peers": path}}) as d:

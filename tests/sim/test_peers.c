@@ -33,6 +33,8 @@ struct one {
     uint64_t back_us,
         read_us; /* when what was dropped is back, and what is read is there; 0 = none */
     uint64_t n_down, n_up;
+    uint64_t start_us;
+    bool is_waiting;  /* for the others to make way */
     uint64_t load_us; /* when the next part is there; 0 = all is */
     bool is_rising;   /* a read is under way */
 };
@@ -92,24 +94,33 @@ static uint64_t left(struct machine *m) {
     return all > held ? all - held : 0;
 }
 
-/* What daemon/govern.c does: a reading, the shared file, the governor. */
-static void decide(struct machine *m, struct one *o, bool is_fresh) {
-    struct gov_input in = {
+static struct gov_input input_of(struct machine *m, const struct one *o, bool is_fresh) {
+    return (struct gov_input){
         .operator_limit_bytes = UINT64_MAX,
         .weight_bytes = o->held_bytes,
         .other_bytes = OTHER_MIB * MIB,
         .position = o->position,
         .has_mem = is_fresh,
         .has_stall = is_fresh,
+        .mem_available_bytes = is_fresh ? left(m) : 0,
     };
-    struct peers_self self = {.reserve_bytes = m->set.reserve_bytes};
-    in.mem_available_bytes = is_fresh ? left(m) : 0;
-    self.claim = (struct share_claim){
-        .weight = o->weight,
-        .held_bytes = in.weight_bytes + in.other_bytes,
-        .most_bytes = ladder_bytes(m->setup.ladder, 0) + in.other_bytes +
-                      (o->position > 0 ? m->set.margin_bytes / 2 : 0),
+}
+
+static struct peers_self self_of(const struct machine *m, const struct one *o,
+                                 const struct gov_input *in) {
+    return (struct peers_self){
+        .claim = {.weight = o->weight,
+                  .held_bytes = in->weight_bytes + in->other_bytes,
+                  .most_bytes = ladder_bytes(m->setup.ladder, 0) + in->other_bytes +
+                                (o->position > 0 ? m->set.margin_bytes / 2 : 0)},
+        .reserve_bytes = m->set.reserve_bytes,
     };
+}
+
+/* What daemon/govern.c does: a reading, the shared file, the governor. */
+static void decide(struct machine *m, struct one *o, bool is_fresh) {
+    struct gov_input in = input_of(m, o, is_fresh);
+    struct peers_self self = self_of(m, o, &in);
     peers_before(o->peers, &self, m->now_us, &in);
     o->out = gov_step(&o->gov, &m->set, m->setup.ladder, &in, m->now_us);
     peers_after(o->peers, &in, &o->out,
@@ -142,11 +153,22 @@ static void start(struct machine *m, uint32_t i, const char *name) {
     struct err e = {0};
     REQUIRE_OK(peers_open(m->path, name, &o->peers, &e), &e);
     o->position = ladder_n_steps(m->setup.ladder);
-    decide(m, o, /* is_fresh= */ true);
-    /* Loading takes as long as reading; until then the daemon decides nothing. */
-    o->position = o->out.position;
-    o->load_us = m->now_us + SEC / 20;
+    o->start_us = o->load_us = m->now_us + 1;
+    o->is_waiting = true;
     o->tick_us = UINT64_MAX;
+}
+
+/* As load.c: the others get a moment to make way. Then loading takes as long as reading; until its
+ * end the daemon decides nothing. */
+static void await(struct machine *m, struct one *o) {
+    struct gov_input in = input_of(m, o, /* is_fresh= */ true);
+    struct peers_self self = self_of(m, o, &in);
+    o->load_us = m->now_us + SEC / 20;
+    if (!peers_is_free(o->peers, &self, m->now_us, &in) && m->now_us - o->start_us < PEERS_START_US)
+        return;
+    o->is_waiting = false;
+    decide(m, o, /* is_fresh= */ true);
+    o->position = o->out.position;
 }
 
 static void stop(struct machine *m, uint32_t i) {
@@ -173,7 +195,10 @@ static void load(struct machine *m, struct one *o) {
 static void turn(struct machine *m, struct one *o) {
     bool is_fresh = false;
     if (o->load_us == m->now_us) {
-        load(m, o);
+        if (o->is_waiting)
+            await(m, o);
+        else
+            load(m, o);
         return;
     }
     if (o->back_us == m->now_us) {
@@ -323,6 +348,28 @@ static void who_comes_gets_a_share_and_who_goes_leaves_it(void) {
     end(m);
 }
 
+/* One alone holds all that there is, so that the next one would find nothing to start with. */
+static void a_full_machine_takes_one_more(void) {
+    static const uint32_t weights[] = {100, 100};
+    struct machine *m = make(2, weights, 1000);
+    start(m, 0, "one");
+    run(m, 60);
+    m->total_bytes = 150 * MIB;
+    run(m, 60);
+    m->total_bytes = held_by(&m->ones[0]);
+    run(m, 60);
+    start(m, 1, "two");
+    run(m, 600);
+    CHECK(m->ones[1].position < ladder_n_steps(m->setup.ladder));
+    CHECK(!m->ones[1].out.is_over);
+    /* At first for the memory that went, then for what the second had at once, then its share. */
+    CHECK(m->ones[0].n_down <= 3);
+    CHECK_EQU(m->ones[0].n_up, 0);
+    printf("     the first holds %.1f MiB, the second %.1f\n", (double)held_by(&m->ones[0]) / MIB,
+           (double)held_by(&m->ones[1]) / MIB);
+    end(m);
+}
+
 static void three_share_too(void) {
     static const uint32_t weights[] = {100, 200, 300};
     struct machine *m = make(3, weights, 1000);
@@ -373,6 +420,7 @@ static const struct t_case cases[] = {
     {"what_is_free_again_is_shared", what_is_free_again_is_shared},
     {"who_comes_gets_a_share_and_who_goes_leaves_it",
      who_comes_gets_a_share_and_who_goes_leaves_it},
+    {"a_full_machine_takes_one_more", a_full_machine_takes_one_more},
     {"three_share_too", three_share_too},
     {"no_period_makes_them_swing", no_period_makes_them_swing},
 };

@@ -186,6 +186,32 @@ static void a_stuck_turn_is_passed_over(void) {
     peers_close(b);
 }
 
+static bool is_free(struct peers *p, uint64_t left, uint64_t now_us) {
+    struct gov_input in = {.has_mem = true, .mem_available_bytes = left};
+    const struct peers_self self = {.claim = {100, 0, 300}};
+    return peers_is_free(p, &self, now_us, &in);
+}
+
+/* Who starts says so first, and takes its share when the others have left it. */
+static void a_start_waits_for_its_share(void) {
+    root_make();
+    const char *path = root_path("peers");
+    struct peers *a = open_one(path, "a"), *b;
+    stay(a, 400, 500, 0, SEC);
+    b = open_one(path, "b");
+    CHECK(!is_free(b, 0, SEC));
+    CHECK_EQU(stay(a, 400, 500, 0, 3 * SEC).share_bytes,
+              200); /* it is known before it holds a byte */
+    CHECK(!is_free(b, 199, 3 * SEC));
+    CHECK(!is_free(b, 200, 3 * SEC)); /* it may be for something else that this is there */
+    stay(a, 200, 500, 200, 3 * SEC);
+    CHECK(is_free(b, 200, 4 * SEC));
+    peers_close(a);
+    CHECK(is_free(b, 0, 6 * SEC)); /* alone */
+    CHECK(is_free(NULL, 0, SEC));
+    peers_close(b);
+}
+
 /* What is being read or loaded is as good as held: others see no lack where there is none. */
 static void what_is_coming_is_held(void) {
     root_make();
@@ -333,6 +359,7 @@ static const struct t_case cases[] = {
     {"one_rises_at_a_time", one_rises_at_a_time},
     {"a_turn_has_an_end", a_turn_has_an_end},
     {"a_stuck_turn_is_passed_over", a_stuck_turn_is_passed_over},
+    {"a_start_waits_for_its_share", a_start_waits_for_its_share},
     {"what_is_coming_is_held", what_is_coming_is_held},
     {"nothing_is_touched_above_the_limit", nothing_is_touched_above_the_limit},
     {"a_hostile_file_changes_nothing", a_hostile_file_changes_nothing},
