@@ -55,6 +55,9 @@ struct config {
     uint32_t memory_stall_percent;   /* memory.stall: of time, 10 */
     uint64_t memory_emergency_bytes; /* memory.emergency: size or auto */
 
+    uint32_t memory_weight;            /* memory.weight: among the daemons of a machine, 100 */
+    char memory_peers[CONFIG_MAX_STR]; /* memory.peers: their file, "" = none */
+
     bool heat_is_enabled;            /* heat.enabled, on */
     char heat_zones[CONFIG_MAX_STR]; /* heat.zones: types, or auto */
     uint64_t heat_trip_mc;           /* heat.trip: temperature or auto */

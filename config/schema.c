@@ -104,6 +104,10 @@ static const struct schema_key keys[] = {
      "Percent of time in which programs wait for memory, from which on precision falls"},
     {"memory.emergency", SCHEMA_BYTES, true, true, AT(memory_emergency_bytes), 0, 1024 * TIB,
      "auto", "MemAvailable below which all goes to the lowest precision and new requests get 503; auto is a quarter of the reserve"},
+    {"memory.weight", SCHEMA_COUNT, true, false, AT(memory_weight), 1, 1000, "100",
+     "Weight by which memory is shared with the other daemons of the machine"},
+    {"memory.peers", SCHEMA_PATH, false, false, AT(memory_peers), 0, CONFIG_MAX_STR - 1,
+     "/run/ebb/peers", "File in which the daemons of one machine agree on their shares; empty is none"},
 
     {"heat.enabled", SCHEMA_SWITCH, true, false, AT(heat_is_enabled), 0, 1, "on",
      "Whether heat slows the daemon and lowers precision"},

@@ -4,7 +4,11 @@
 enum {
     PRESS_PAUSE_US = 500000, /* between two sheds for pressure: the first must have its effect */
     PRESS_SHARE = 8,         /* a part in so many of the weights goes for pressure... */
-    PRESS_FULL_SHARE = 2,    /* ...or in so few, when everything waited */
+    PRESS_FULL_SHARE = 2,    /* ...or in so few, when everything waited for long: */
+    /* So much of the time since a share went, which is 300 ms after a pause. What a share can end
+     * has ended by then: its bytes are back 164 ms after a reading, and 302 ms after the stall
+     * began, at worst (README, react.py). */
+    PRESS_FULL_PERMILLE = 600,
     /* Pages read back a second that were given up before. One program's start makes some hundred;
      * a working set that does not fit makes thousands. */
     REFAULTS_PER_S = 1000,
@@ -19,6 +23,7 @@ const char *gov_reason_name(enum gov_reason r) {
     case GOV_OPERATOR: return "operator";
     case GOV_MEM_AVAILABLE: return "mem_available";
     case GOV_CGROUP: return "cgroup";
+    case GOV_SHARE: return "share";
     case GOV_PRESSURE: return "pressure";
     case GOV_EMERGENCY: return "emergency";
     case GOV_HEAT: return "heat";
@@ -26,6 +31,7 @@ const char *gov_reason_name(enum gov_reason r) {
     case GOV_MEM_UNKNOWN: return "mem_unknown";
     case GOV_CALM_UNKNOWN: return "calm_unknown";
     case GOV_RATE: return "rate";
+    case GOV_TURN: return "turn";
     }
     return "?";
 }
@@ -40,9 +46,12 @@ struct view {
     uint64_t now_us;
     uint64_t other;  /* held or wanted beside the weights */
     uint64_t limit;  /* the lesser of the two limits */
-    uint64_t system; /* what the system leaves us, what the own cgroup does: shed for these */
+    uint64_t system; /* what the system leaves us, what of it is our share (UINT64_MAX = all), and
+                      * what the own cgroup leaves us: shed for these */
+    uint64_t share;
     uint64_t cgroup;
-    uint64_t room; /* the lesser of the two as grown on */
+    uint64_t room; /* the least of them as grown on */
+    uint64_t share_room;
     bool is_known; /* the system's memory is known and fresh, and the cgroup's if there is one */
     bool is_pressed;
     bool is_pressed_hard;
@@ -50,34 +59,66 @@ struct view {
     bool is_calm_known;
 };
 
+/* An interval that began while the kernel may have been slowing us down is left out. */
+static void take_rate(const struct gov_state *st, struct gov_rate *r, uint64_t total, uint64_t per,
+                      uint64_t now_us) {
+    if (r->has && r->at_us < st->over_until_us)
+        gov_skip_rate(r, total, now_us);
+    else
+        gov_take_rate(r, total, per, now_us);
+}
+
+/* Unlike those of the other sources, the first one does not count alone: the share comes and goes
+ * with the other daemons. */
+static void take_share(struct gov_state *st, uint64_t bytes, uint64_t now_us) {
+    bool is_first = !st->share.has && st->has_run;
+    st->share.has = st->share.has && bytes > 0;
+    if (bytes == 0) return;
+    gov_take_source(&st->share, 0, bytes, now_us);
+    if (is_first) st->share.before_bytes = UINT64_MAX;
+}
+
+static void take_mem(struct gov_state *st, const struct gov_input *in, uint64_t own,
+                     uint64_t now_us) {
+    st->available_bytes[1] = st->mem.has ? st->available_bytes[0] : in->mem_available_bytes;
+    st->available_bytes[0] = in->mem_available_bytes;
+    gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
+    take_share(st, in->share_bytes, now_us);
+}
+
 static void take_readings(struct gov_state *st, const struct gov_input *in, uint64_t now_us) {
     uint64_t own = gov_add(in->weight_bytes, in->other_bytes);
-    if (in->has_mem) {
-        st->available_bytes[1] = st->mem.has ? st->available_bytes[0] : in->mem_available_bytes;
-        st->available_bytes[0] = in->mem_available_bytes;
-        gov_take_source(&st->mem, own, in->mem_available_bytes, now_us);
-    }
+    if (in->is_over_limit) st->over_until_us = gov_add(now_us, GOV_OVER_US);
+    if (in->has_mem) take_mem(st, in, own, now_us);
     if (in->has_cgroup)
         gov_take_source(&st->cgroup, gov_sub(own, in->cgroup_over_bytes), in->cgroup_left_bytes,
                         now_us);
     if (in->has_stall) {
-        gov_take_rate(&st->some, in->stall_some_us, 1000, now_us);
-        gov_take_rate(&st->full, in->stall_full_us, 1000, now_us);
+        take_rate(st, &st->some, in->stall_some_us, 1000, now_us);
+        take_rate(st, &st->full, in->stall_full_us, 1000, now_us);
     }
-    if (in->has_refaults) gov_take_rate(&st->refaults, in->refaults, 1000000, now_us);
+    if (in->has_refaults) take_rate(st, &st->refaults, in->refaults, 1000000, now_us);
 }
 
 static bool is_rate_fresh(const struct gov_rate *r, const struct view *v) {
     return r->has && gov_sub(v->now_us, r->at_us) <= v->set->stale_us;
 }
 
+/* Whether everything waits still, and did for long since a share went last. */
+static bool is_full_for_long(const struct gov_state *st, const struct view *v) {
+    uint64_t span_us = gov_sub(v->now_us, st->pressed_us);
+    uint64_t full_us = gov_sub(st->full.sum, st->pressed_full);
+    return st->has_ceiling && span_us > 0 && gov_rate_is_high(&st->full, v->set->stall_permille) &&
+           gov_mul(full_us, 1000) / span_us >= PRESS_FULL_PERMILLE;
+}
+
 /* Refaults speak only where nothing better does: they are also made by programs that start. */
 static void look_at_pressure(const struct gov_state *st, struct view *v) {
     uint64_t edge = v->set->stall_permille;
-    v->is_pressed = v->in->n_alarms > 0;
+    v->is_pressed = v->in->n_alarms > 0 && v->now_us >= st->over_until_us;
     if (is_rate_fresh(&st->some, v)) {
         v->is_calm_known = true;
-        v->is_pressed_hard = gov_rate_is_high(&st->full, edge);
+        v->is_pressed_hard = is_full_for_long(st, v);
         v->is_pressed = v->is_pressed || gov_rate_is_high(&st->some, edge);
         v->is_calm = !v->is_pressed && gov_rate_is_low(&st->some, MAX(edge / CALM_PART, 1u));
     } else if (is_rate_fresh(&st->refaults, v)) {
@@ -94,8 +135,10 @@ static struct view look(const struct gov_state *st, const struct gov_settings *s
     v.limit = MIN(set->limit_bytes, in->operator_limit_bytes);
     v.system = st->mem.has ? gov_sub(gov_source_high(&st->mem), set->reserve_bytes) : UINT64_MAX;
     v.cgroup = gov_source_high(&st->cgroup);
+    v.share = gov_source_high(&st->share);
+    v.share_room = gov_source_low(&st->share);
     v.room = MIN(gov_sub(gov_source_low(&st->mem), set->reserve_bytes),
-                 gov_source_low(&st->cgroup));
+                 MIN(gov_source_low(&st->cgroup), v.share_room));
     v.is_known = gov_source_is_fresh(&st->mem, set->stale_us, now_us) &&
                  (st->cgroup.has ? gov_source_is_fresh(&st->cgroup, set->stale_us, now_us)
                                  : in->cgroup_over_bytes == 0);
@@ -103,12 +146,14 @@ static struct view look(const struct gov_state *st, const struct gov_settings *s
     return v;
 }
 
-/* Whether a position's bytes fit, with the margin left of what the sources have. */
+/* Whether a position's bytes fit, with the margin left of what the sources have. Where the system
+ * is shared it is half of it: there are at least two to leave the other half. */
 static bool has_room(const struct view *v, uint32_t position) {
-    uint64_t need, with_margin;
+    uint64_t margin = v->set->margin_bytes, need, with_margin;
+    if (v->share_room != UINT64_MAX) margin /= 2;
     if (!v->is_known) return false;
     if (__builtin_add_overflow(ladder_bytes(v->l, position), v->other, &need)) return false;
-    if (__builtin_add_overflow(need, v->set->margin_bytes, &with_margin)) return false;
+    if (__builtin_add_overflow(need, margin, &with_margin)) return false;
     return need <= v->limit && with_margin <= v->room;
 }
 
@@ -125,6 +170,7 @@ static void press(struct gov_state *st, const struct view *v) {
     st->ceiling_bytes = gov_add(ladder_bytes(v->l, p), v->other);
     st->has_ceiling = true;
     st->pressed_us = v->now_us;
+    st->pressed_full = st->full.sum;
 }
 
 static void step_pressure(struct gov_state *st, const struct view *v) {
@@ -136,6 +182,14 @@ static void step_pressure(struct gov_state *st, const struct view *v) {
     } else if (st->has_ceiling && gov_has_passed(st->calm_since_us, hold_us, v->now_us)) {
         st->has_ceiling = false;
     }
+}
+
+/* The others fall to their shares as we do to ours. Until they had time for it, their part of a
+ * lack is not ours. */
+static void step_share(struct gov_state *st, struct view *v) {
+    if (v->system >= v->share || v->share == UINT64_MAX) st->enough_us = v->now_us;
+    if (v->share == UINT64_MAX) return;
+    if (!gov_has_passed(st->enough_us, GOV_SHARE_US, v->now_us)) v->system = UINT64_MAX;
 }
 
 /* An emergency ends when the floor is exceeded by the margin for a whole hold. */
@@ -161,6 +215,7 @@ static uint64_t budget_of(const struct gov_state *st, const struct view *v,
         enum gov_reason reason;
     } others[] = {
         {v->system, GOV_MEM_AVAILABLE},
+        {v->share, GOV_SHARE},
         {v->cgroup, GOV_CGROUP},
         {st->has_ceiling ? st->ceiling_bytes : UINT64_MAX, GOV_PRESSURE},
     };
@@ -215,6 +270,10 @@ static uint32_t grow(struct gov_state *st, const struct view *v, uint32_t floor,
     st->is_growing = false;
     *ret_reason = why_not(st, v);
     if (*ret_reason != GOV_ROOM && *ret_reason != GOV_OPERATOR) return position;
+    if (v->in->is_other_rising) {
+        *ret_reason = GOV_TURN;
+        return position;
+    }
     st->is_growing = true;
     st->grow_from = position;
     st->last_grow_us = v->now_us;
@@ -227,7 +286,8 @@ static uint32_t grow(struct gov_state *st, const struct view *v, uint32_t floor,
 static bool is_suspicious(const struct gov_state *st, const struct view *v) {
     uint64_t newest = MIN(st->mem.has ? gov_sub(st->mem.last_bytes, v->set->reserve_bytes)
                                       : UINT64_MAX,
-                          st->cgroup.has ? st->cgroup.last_bytes : UINT64_MAX);
+                          MIN(st->cgroup.has ? st->cgroup.last_bytes : UINT64_MAX,
+                              st->share.has ? st->share.last_bytes : UINT64_MAX));
     uint64_t held = gov_add(ladder_bytes(v->l, v->in->position), v->other);
     bool is_short = newest < held || gov_rate_was_high(&st->some, v->set->stall_permille) ||
                     (st->mem.has && st->available_bytes[0] < v->set->emergency_bytes);
@@ -302,6 +362,7 @@ struct gov_output gov_step(struct gov_state *st, const struct gov_settings *set,
     gov_patience_age(&st->memory, set->hold_us, set->hold_max_us, now_us);
     /* A change of its own, and one that a rise in the same call has to reckon with. */
     if (gov_heat_step(st, set, in, now_us)) gov_count_change(st, now_us);
+    step_share(st, &v);
     step_pressure(st, &v);
     step_emergency(st, &v);
     uint32_t floor = floor_of(st, &v, &out, &why);

@@ -9,8 +9,17 @@
  *     grown on the lesser. gov_output.is_suspicious asks for the next reading soon.
  *   - Pressure is time in which tasks waited for memory (PSI), an event of the service manager's
  *     watch, or pages read back that were just given up (refaults). It names no number of bytes:
- *     a share of the weights goes, again after a pause while it lasts, and the budget is held down
- *     to what is left then. It never leads to paging, whose reads would add to it.
+ *     an eighth of the weights goes, again after a pause while it lasts, and the budget is held
+ *     down to what is left then. Half goes where everything waited for most of the pause and
+ *     still does: in a cgroup with one busy process every wait is a wait of all (`full`), so that
+ *     alone says nothing, but what an eighth has not ended in that time, a second will not end.
+ *     It never leads to paging, whose reads would add to it.
+ *   - What waits above the own cgroup's limit waits for the kernel, which slows us down: the
+ *     cgroup's number alone decides then. Neither pressure nor calm is taken from that time, nor
+ *     from GOV_OVER_US after it.
+ *   - Where several daemons share the machine, each has a share of what there is for all. What the
+ *     system has left then counts as that share, so that they do not all give way for the same
+ *     lack; if it still is less after GOV_SHARE_US, it counts as it is.
  *   - An emergency is MemAvailable below a floor: the lowest position, and new work is refused.
  * Up goes one step at a time, when there is room for the step and a margin in every source that is
  * known, and no pressure (two independent signals), both for a whole hold. The hold doubles when
@@ -39,6 +48,13 @@
 
 enum { GOV_MAX_CHANGES = 240 }; /* greatest changes_per_hour */
 enum { GOV_STAGES = 8 };
+enum {
+    /* The kernel puts to sleep for up to 2 s at a time, and that sleep goes on below the limit; its
+     * trigger on memory.pressure has a window of 2 s as well. */
+    GOV_OVER_US = 2500000,
+    /* Time for the others to come down to their shares: two readings, and the bytes' way back. */
+    GOV_SHARE_US = 1000000,
+};
 
 struct gov_settings {
     uint64_t limit_bytes;     /* configured; UINT64_MAX = none */
@@ -77,6 +93,7 @@ struct gov_input {
     bool is_over_limit;            /* the own cgroup was above its limit since the last call */
     uint64_t operator_limit_bytes; /* UINT64_MAX = auto */
     uint64_t share_bytes;          /* of what the system has for all daemons; 0 = there is one */
+    bool is_other_rising;          /* another daemon rises, or may have the turn */
     uint64_t weight_bytes;         /* held now: slabs in use, being read, not yet returned */
     uint64_t other_bytes;          /* KV, scratch, core: held now */
     uint64_t wanted_bytes;         /* KV that waits for room: weights give way to it */
@@ -94,6 +111,7 @@ struct gov_source {
  * or in counts a second. */
 struct gov_rate {
     uint64_t total, at_us;
+    uint64_t sum; /* of what counted: all intervals but those that were left out */
     uint64_t last, before;
     uint32_t n; /* intervals seen, up to 2 */
     bool has;
@@ -109,7 +127,7 @@ struct gov_patience {
 
 /* Zero it to start. Written by gov_step() alone. */
 struct gov_state {
-    struct gov_source mem, cgroup;
+    struct gov_source mem, cgroup, share;
     struct gov_rate some, full, refaults;
     struct gov_patience memory, heat;
     uint64_t available_bytes[2]; /* MemAvailable, the last two, newest first */
@@ -118,6 +136,9 @@ struct gov_state {
     uint64_t last_grow_us;
     uint64_t told_us;       /* when something last told whether memory is short */
     uint64_t pressed_us;    /* the last shed for pressure */
+    uint64_t pressed_full;  /* full.sum then */
+    uint64_t over_until_us; /* what waits before it may wait for the kernel's own brake */
+    uint64_t enough_us;     /* when the system last had as much left as the share */
     uint64_t ceiling_bytes; /* of the budget, after pressure; valid if has_ceiling */
     uint64_t limit_bytes;   /* the lesser of the two limits in the last call */
     uint64_t safe_since_us; /* since when the emergency's reason is gone */
@@ -148,6 +169,7 @@ enum gov_reason {
     GOV_OPERATOR,      /* shed: the operator's limit; or grown because a limit was raised */
     GOV_MEM_AVAILABLE, /* shed: the system's memory */
     GOV_CGROUP,        /* shed: the own cgroup's limit */
+    GOV_SHARE,         /* shed: the share of what there is for all daemons */
     GOV_PRESSURE,      /* shed: tasks wait for memory */
     GOV_EMERGENCY,     /* shed: next to nothing is left */
     GOV_HEAT,          /* shed: heat */
@@ -155,8 +177,9 @@ enum gov_reason {
     GOV_MEM_UNKNOWN,   /* nothing grows, as the system's memory is not known */
     GOV_CALM_UNKNOWN,  /* nothing grows, as nothing tells whether memory is short */
     GOV_RATE,          /* nothing grows, as the hour has had its changes */
+    GOV_TURN,          /* nothing grows, as it is another daemon's turn: all else allows it */
 };
-enum { GOV_REASONS = GOV_RATE + 1 };
+enum { GOV_REASONS = GOV_TURN + 1 };
 const char *gov_reason_name(enum gov_reason r); /* "steady", "mem_available", ... */
 
 /* What a stage of heat does. */

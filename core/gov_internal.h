@@ -36,6 +36,8 @@ uint64_t gov_source_low(const struct gov_source *s);
 bool gov_source_is_fresh(const struct gov_source *s, uint64_t stale_us, uint64_t now_us);
 /* `per`: 1000 for permille of a total in us, 1000000 for counts a second. */
 void gov_take_rate(struct gov_rate *r, uint64_t total, uint64_t per, uint64_t now_us);
+/* The interval that ends here says nothing: the next one begins, and two are needed again. */
+void gov_skip_rate(struct gov_rate *r, uint64_t total, uint64_t now_us);
 bool gov_rate_is_high(const struct gov_rate *r, uint64_t edge);  /* in both intervals */
 bool gov_rate_was_high(const struct gov_rate *r, uint64_t edge); /* in the last one */
 bool gov_rate_is_low(const struct gov_rate *r, uint64_t edge);   /* in both */

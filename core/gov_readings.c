@@ -30,16 +30,21 @@ bool gov_source_is_fresh(const struct gov_source *s, uint64_t stale_us, uint64_t
     return s->has && gov_sub(now_us, s->at_us) <= stale_us;
 }
 
+void gov_skip_rate(struct gov_rate *r, uint64_t total, uint64_t now_us) {
+    *r = (struct gov_rate){.total = total, .at_us = now_us, .sum = r->sum, .has = true};
+}
+
 void gov_take_rate(struct gov_rate *r, uint64_t total, uint64_t per, uint64_t now_us) {
     /* A total that fell is another one: a file was replaced, or a counter began anew. */
     if (!r->has || total < r->total || now_us < r->at_us) {
-        *r = (struct gov_rate){.total = total, .at_us = now_us, .has = true};
+        gov_skip_rate(r, total, now_us);
         return;
     }
     uint64_t span_us = now_us - r->at_us;
     if (span_us < MIN_INTERVAL_US) return;
     r->before = r->last;
     r->last = gov_mul(total - r->total, per) / span_us;
+    r->sum = gov_add(r->sum, total - r->total);
     r->n = MIN(r->n + 1, 2);
     r->total = total;
     r->at_us = now_us;

@@ -90,8 +90,8 @@ static void settings_from(const int64_t *v, struct gov_settings *s) {
     };
 }
 
-enum { N_INPUT = 22 };
-static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqquffq";
+enum { N_INPUT = 23 };
+static const char input_kinds[N_INPUT + 1] = "fffffqqqqquifqqqqquffqf";
 
 static void input_to(const struct gov_input *in, int64_t *v) {
     const uint64_t all[N_INPUT] = {
@@ -106,6 +106,7 @@ static void input_to(const struct gov_input *in, int64_t *v) {
         in->wanted_bytes,      in->cgroup_over_bytes,
         in->position,          in->is_heat_doubtful,
         in->is_over_limit,     in->share_bytes,
+        in->is_other_rising,
     };
     for (size_t i = 0; i < N_INPUT; i++) v[i] = (int64_t)all[i];
 }
@@ -134,6 +135,7 @@ static void input_from(const int64_t *v, struct gov_input *in) {
         .is_heat_doubtful = v[19] != 0,
         .is_over_limit = v[20] != 0,
         .share_bytes = (uint64_t)v[21],
+        .is_other_rising = v[22] != 0,
     };
 }
 

@@ -51,6 +51,8 @@ void api_sense_put_memory(struct buf *b, const struct server *s) {
     api_info_put_bytes(b, w->operator_limit_bytes);
     buf_str(b, ",\"budget_bytes\":");
     api_info_put_bytes(b, w->out.budget_bytes);
+    buf_str(b, ",");
+    api_peers_put_share(b, s);
     buf_printf(b, ",\"reason\":\"%s\"}", gov_reason_name(w->out.reason));
 }
 
@@ -124,6 +126,8 @@ static void put_heat(struct buf *b, const struct server *s) {
 
 void api_sense_put(struct buf *b, const struct server *s) {
     api_sense_put_memory(b, s);
+    buf_str(b, ",");
+    api_peers_put(b, s);
     put_zones(b, s);
     put_heat(b, s);
 }
@@ -215,6 +219,7 @@ void api_sense_put_metrics(struct buf *b, const struct server *s) {
     };
     for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
         if (gauges[i].has) metrics_put(b, gauges[i].name, "gauge", gauges[i].help, "", gauges[i].v);
+    api_peers_put_metrics(b, s);
     put_known(b, s);
     put_temperatures(b, s);
     put_throttles(b, r);

@@ -126,6 +126,19 @@ static void check_heat(struct ctl_doctor *d) {
         cJSON_IsTrue(ctl_field(heat, "cooling")) ? ", the clock is throttled for heat" : "");
 }
 
+/* Those that share the machine's memory with it: nothing is wrong with that. */
+static void check_peers(struct ctl_doctor *d) {
+    const cJSON *peer;
+    cJSON_ArrayForEach(peer, ctl_field(d->status, "peers")) {
+        bool is_rising = cJSON_IsTrue(ctl_field(peer, "rising"));
+        ctl_doctor_say(
+            d, CTL_GOOD, "peer", NULL, "%.40s (pid %s) shares memory: weight %s, holds %s%s",
+            ctl_field_string(peer, "name"), ctl_field_text(peer, "pid", 1, 0).s,
+            ctl_field_text(peer, "weight", 1, 0).s, ctl_field_bytes(peer, "held_bytes").s,
+            is_rising ? "; it rises, and the others wait" : "");
+    }
+}
+
 static void check_reload(struct ctl_doctor *d) {
     const cJSON *reload = ctl_field(d->status, "reload");
     const char *result = ctl_field_string(reload, "result"),
@@ -178,6 +191,7 @@ static void check_status(struct ctl_doctor *d) {
     check_source(d);
     check_paging(d);
     check_heat(d);
+    check_peers(d);
     check_reload(d);
 }
 

@@ -58,7 +58,8 @@ static void print_value(const char *key, const cJSON *v) {
     } else if (cJSON_IsBool(v)) {
         fputs(cJSON_IsTrue(v) ? "yes" : "no", stdout);
     } else if (cJSON_IsNull(v)) {
-        fputs(strstr(key, "limit") ? "none" : "unknown", stdout);
+        bool is_none = strstr(key, "limit") || strcmp(key, "share_bytes") == 0;
+        fputs(is_none ? "none" : "unknown", stdout);
     } else {
         char *text = cJSON_PrintUnformatted(v);
         ctl_print(stdout, text ? text : "?");
@@ -86,9 +87,9 @@ static void print_members(const cJSON *o) {
 
 /* The keys that have a place of their own in the text of `ebb status`. */
 static const char *const status_known[] = {
-    "state", "level",   "position", "positions", "budget_bytes", "resident_bytes",
-    "units", "memory",  "kv_bytes", "rss_bytes", "duty",         "threads",
-    "model", "thermal", "requests", "cpus",      "sources",      "threads_max",
+    "state",    "level",    "position",  "positions",   "budget_bytes", "resident_bytes", "units",
+    "memory",   "kv_bytes", "rss_bytes", "duty",        "threads",      "model",          "thermal",
+    "requests", "cpus",     "sources",   "threads_max", "peers",
 };
 
 static bool is_known(const char *key) {
@@ -145,7 +146,11 @@ static void print_status(const cJSON *s) {
     }
     printf("duty %.0f %%\nmemory    ", number(s, "duty"));
     print_members(item(s, "memory"));
-    const cJSON *zone;
+    const cJSON *zone, *peer;
+    cJSON_ArrayForEach(peer, item(s, "peers")) {
+        fputs("peer      ", stdout);
+        print_members(peer);
+    }
     cJSON_ArrayForEach(zone, item(s, "thermal")) {
         fputs("thermal   ", stdout);
         print_members(zone);

@@ -225,6 +225,8 @@ static void lay_memory(const cJSON *st, struct ctl_screen *s) {
     if (cJSON_IsNumber(ctl_field(m, "cgroup_left_bytes")))
         ctl_screen_item(s, CTL_STYLE_PLAIN, "left in cgroup %s",
                         ctl_field_bytes(m, "cgroup_left_bytes").s);
+    if (cJSON_IsNumber(ctl_field(m, "share_bytes")))
+        ctl_screen_item(s, CTL_STYLE_PLAIN, "share %s", ctl_field_bytes(m, "share_bytes").s);
     double some = 0;
     bool is_stalled = ctl_field_number(m, "stall_some_ratio", &some) && some >= 0.1;
     ctl_screen_item(s, is_stalled ? CTL_STYLE_WARN : CTL_STYLE_PLAIN, "stalled some %s, full %s",

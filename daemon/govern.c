@@ -215,7 +215,9 @@ void govern_step(struct server *s, bool is_fresh, uint64_t now_us) {
     struct gov_output before = w->out;
     govern_settings(s, &set);
     govern_input(s, is_fresh, &in);
+    govern_ask_peers(s, &set, now_us, &in);
     w->out = gov_step(&w->gov, &set, s->model.ladder, &in, now_us);
+    govern_tell_peers(s, &in, now_us);
     write_trace(s, &set, &in, now_us);
     if (!s->infer) return;
     tell_pace(s, &before);

@@ -170,6 +170,7 @@ static int open_engine(struct server *s, const char *cpu, struct err *e) {
 /* Where on the ladder the memory of this moment allows to start. */
 static int choose_position(struct server *s, uint32_t *ret, struct err *e) {
     struct server_model *m = &s->model;
+    govern_await_share(s);
     govern_sense(s);
     govern_step(s, /* is_fresh= */ true, server_now_us());
     uint64_t least = ladder_bytes(m->ladder, ladder_n_steps(m->ladder));

@@ -473,6 +473,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
         *ret_fail = SERVER_FAIL_SOCKET;
         r = govern_open_trace(s, e);
     }
+    if (r == 0) govern_open_peers(s);
     if (r == 0) r = load_open(s, o->cpu, ret_fail, e);
     bool has_loop = r == 0;
     if (r == 0) {
@@ -489,6 +490,7 @@ int server_create(const struct server_opts *o, struct server **ret, enum server_
          * and the kernel takes them back. */
         if (has_loop) return r;
         load_close(s);
+        govern_close_peers(s);
         sense_destroy(s->swap.sense);
         free(s);
         return r;
@@ -523,6 +525,7 @@ bool server_destroy(struct server *s) {
     ASSERT(r == 0);
     load_close(s);
     govern_close_trace(s);
+    govern_close_peers(s);
     sense_destroy(s->swap.sense); /* a thread that hangs in a driver ends with the process */
     free(s);
     return true;

@@ -36,6 +36,7 @@ struct jobs;
 struct kern_ops;
 struct pages;
 struct pages_stats;
+struct peers;
 struct pool;
 struct reader;
 struct slab;
@@ -238,6 +239,7 @@ struct server {
     struct server_loading loading;
     struct server_swap swap;
     struct server_trace trace;
+    struct peers *peers; /* NULL: alone on the machine */
     struct server_paging paging;
     struct server_calls calls;
     struct server_alive alive;
@@ -306,6 +308,16 @@ void govern_note_quota(struct server *s, const struct sense_reading *now);
 int govern_open_trace(struct server *s, struct err *e) MUST_CHECK;
 void govern_close_trace(struct server *s);
 void govern_trace_guard(struct server *s, const struct guard_act *a); /* with the next decision */
+
+/* govern_peers.c: the other daemons of the machine. Without their file it is alone. */
+void govern_open_peers(struct server *s);
+void govern_close_peers(struct server *s);
+/* Before the first decision: gives the others a moment to make way. */
+void govern_await_share(struct server *s);
+/* Around gov_step(): what they have to do with *in, and what becomes known to them. */
+void govern_ask_peers(struct server *s, const struct gov_settings *set, uint64_t now_us,
+                      struct gov_input *in);
+void govern_tell_peers(struct server *s, const struct gov_input *in, uint64_t now_us);
 
 /* swap.c */
 /* From swap_hold() to swap_lend() the guard does not publish; what it has done is taken over. They
@@ -399,6 +411,10 @@ void api_sense_put_quota(struct buf *b, const struct server *s);   /* "cpu_quota
 void api_sense_put_memory(struct buf *b, const struct server *s);  /* "memory" */
 void api_sense_put_sources(struct buf *b, const struct server *s); /* "sources" and a comma */
 void api_sense_put_metrics(struct buf *b, const struct server *s);
+/* api_peers.c */
+void api_peers_put_share(struct buf *b, const struct server *s); /* "share_bytes", "rising" */
+void api_peers_put(struct buf *b, const struct server *s);       /* "peers" */
+void api_peers_put_metrics(struct buf *b, const struct server *s);
 double api_info_bits(const struct server *s, uint32_t position);
 
 #endif

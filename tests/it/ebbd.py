@@ -185,7 +185,8 @@ class Daemon:
             "model": {"path": pack},
             "socket": {"path": self.socket, "admin_path": self.admin},
             "serve": {"threads": 2, "ctx": 512},
-            "memory": {"hold": "300ms", "step": "10ms", "margin": "1MiB", "reserve": "16MiB"},
+            "memory": {"hold": "300ms", "step": "10ms", "margin": "1MiB", "reserve": "16MiB",
+                       "peers": ""},
             "sense": {"root": self.root, "interval": "50ms", "rescan": "10ms", "report": "0s"},
             "paging": {"enabled": "off"},
         }

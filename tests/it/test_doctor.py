@@ -460,6 +460,9 @@ def what_the_status_says():
     one_thing({}, "paging", "BAD", "dmesg", status={"paging": {"state": "failing"}})
     one_thing({}, "heat", "note", "stage 3, duty 40%, headroom -",
               status={"heat": {"stage": 3}, "duty": 40})
+    one_thing({}, "peer", "ok", "two (pid 7) shares memory: weight 300, holds 120.0 MiB; it rises",
+              status={"peers": [{"name": "two", "pid": 7, "weight": 300, "rising": True,
+                                 "held_bytes": 120 << 20}]})
     one_thing({}, "reload", "note", "line 3: unknown key",
               status={"reload": {"result": "failed", "error": "line 3: unknown key"}})
     one_thing({}, "source", "note", "page faults", status={"memory": {"source": "vmstat"}})
@@ -476,7 +479,7 @@ def hostile_files_and_words():
     files["/usr/lib/x/systemd/libsystemd-shared-999999999.so"] = ""
     files["/proc/swaps"] = "\n" + evil + "\n\n\n" + evil
     status = dict(STATUS, memory={"source": evil, "reason": evil}, paging={"state": evil},
-                  reload={"result": "failed", "error": evil}, sources=[
+                  peers=[{"name": evil, "pid": evil}, 7, {"rising": True}], reload={"result": "failed", "error": evil}, sources=[
                       {"name": evil, "state": "known", "value": evil},
                       {"name": evil, "state": evil, "why": evil}, {"name": "stall"}, 7, None])
     r, found, _ = doctor(files, status)

@@ -231,6 +231,9 @@ def instances():
         check_eq(one.get("/health").status, 200)
         check_eq(two.limit("auto")["position"], 0)
         check("socket.path says" not in two.log(), two.log())
+        for d, other in ((one, "two"), (two, "ebb")):
+            wait_until(lambda: [p["name"] for p in d.status()["peers"]] == [other], 30,
+                       "they share the memory, by /run/ebb/peers")
         one.rig.ctl("stop", *SOCKETS, one.unit)
         check_eq(two.get("/health").status, 200, "the other one goes on")
 

@@ -39,6 +39,7 @@ static struct gov_input random_input(uint64_t *rng) {
         .is_heat_doubtful = t_rand(rng) % 2,
         .is_over_limit = t_rand(rng) % 2,
         .share_bytes = odd(rng),
+        .is_other_rising = t_rand(rng) % 2,
         .weight_bytes = odd(rng),
         .other_bytes = odd(rng),
         .wanted_bytes = odd(rng),
@@ -158,6 +159,7 @@ static void calls_come_back(void) {
         CHECK(got.is_heat_doubtful == in.is_heat_doubtful);
         CHECK(got.is_over_limit == in.is_over_limit);
         CHECK_EQU(got.share_bytes, in.share_bytes);
+        CHECK(got.is_other_rising == in.is_other_rising);
         CHECK_EQU(got.weight_bytes, in.weight_bytes);
         CHECK_EQU(got.other_bytes, in.other_bytes);
         CHECK_EQU(got.wanted_bytes, in.wanted_bytes);
@@ -299,20 +301,20 @@ static void odd_lines_are_refused(void) {
         "S,1,1,1,1,1,1,1,1,1,1,1,2147483648,1,1,1",
         "C",
         "C,1",
-        "C,-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,?",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady,",
-        "C,1,0,0,0,0,0,0,0,-0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
-        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-1,0,0,0,0,0,steady",
+        "C,-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,?",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady,",
+        "C,1,0,0,0,0,0,0,0,-0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady",
+        "C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,-1,0,0,0,0,0,0,steady",
     };
     char back[GOV_TRACE_MAX];
     for (size_t i = 0; i < ARRAY_LEN(lines); i++)
         if (again(lines[i], back, sizeof(back)) > 0)
             t_fail(__FILE__, __LINE__, "'%s' is accepted", lines[i]);
-    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back, sizeof(back)) >
-          0);
+    CHECK(again("C,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,steady", back,
+                sizeof(back)) > 0);
     CHECK(again("S,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", back, sizeof(back)) > 0);
     CHECK(again("L,1,10", back, sizeof(back)) > 0);
 }

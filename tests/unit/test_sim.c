@@ -518,7 +518,7 @@ static void replay_finds_what_differs(void) {
 static void odd_traces_are_refused(void) {
 #define L       "L,1,10,0:0:1:5\n"
 #define S       "S,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1\n"
-#define C(t, p) "C," t ",0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0," p ",0,0,0,0,0,steady\n"
+#define C(t, p) "C," t ",0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0," p ",0,0,0,0,0,0,steady\n"
     static const struct {
         const char *text, *where;
     } all[] = {
