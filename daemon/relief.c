@@ -10,7 +10,7 @@
 #include "core/store.h"
 #include "daemon/guard.h"
 #include "daemon/log.h"
-#include "daemon/sense_cgroup.h"
+#include "daemon/sense.h"
 #include "daemon/server_internal.h"
 
 enum {
@@ -19,29 +19,24 @@ enum {
     AGAIN_US = 10000000, /* between two tries to open lost levels */
 };
 
-/* Folders of the own cgroup and its ancestors, nearest first. */
-static unsigned find_levels(const struct server *s, char folders[][SENSE_MAX_PATH], unsigned cap) {
-    struct sense_cgroup_place at;
-    unsigned n = 0;
-    if (sense_cgroup_find(s->config.sense_root, &at, NULL) < 0) return 0;
-    for (size_t len = strlen(at.path); n < cap;) {
-        at.path[len] = '\0';
-        if (sense_cgroup_file(s->config.sense_root, &at, "", folders[n], NULL) < 0) break;
-        n++;
-        char *slash = strrchr(at.path, '/');
-        if (!slash || slash == at.path) break;
-        len = (size_t)(slash - at.path);
-    }
-    return n;
-}
-
+/* The levels that have a memory.high, nearest first, to the guard. */
 static void watch_levels(struct server *s) {
-    char folders[GUARD_MAX_LEVELS][SENSE_MAX_PATH];
+    struct sense_level levels[SENSE_MAX_LEVELS];
+    char folders[SENSE_MAX_LEVELS][SENSE_MAX_PATH];
     struct err e = {0};
-    unsigned n = find_levels(s, folders, GUARD_MAX_LEVELS);
+    unsigned n_all = sense_levels(s->swap.sense, levels, &s->swap.places), n = 0;
+    for (unsigned i = 0; i < n_all; i++)
+        if (levels[i].version == 2) memcpy(folders[n++], levels[i].folder, SENSE_MAX_PATH);
     s->swap.levels_us = server_now_us();
     if (guard_set_levels(s->swap.guard, folders, n, &e) < 0)
         log_event(s->log, LOG_WARN, "cannot watch the cgroup's limits: %s", e.msg);
+}
+
+static bool has_other_levels(const struct server *s) {
+    struct sense_level levels[SENSE_MAX_LEVELS];
+    uint32_t places;
+    sense_levels(s->swap.sense, levels, &places);
+    return places != s->swap.places;
 }
 
 /* Thread: guard. */
@@ -87,7 +82,10 @@ void relief_wait(struct server *s) {
 
 void relief_tick(struct server *s) {
     struct guard *g = s->swap.guard;
-    if (!g || guard_is_over(g)) return;
+    if (!g) return;
+    sense_set_quiet(s->swap.sense, guard_is_over(g));
+    if (guard_is_over(g)) return;
     mem_settle(s->model.mem);
-    if (guard_has_lost(g) && server_now_us() - s->swap.levels_us >= AGAIN_US) watch_levels(s);
+    bool is_lost = guard_has_lost(g) && server_now_us() - s->swap.levels_us >= AGAIN_US;
+    if (is_lost || has_other_levels(s)) watch_levels(s);
 }

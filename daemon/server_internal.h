@@ -144,9 +144,9 @@ struct server_swap {
     uint64_t faults_seen_us; /* of vmstat's */
     bool has_quota;          /* the next field is good */
     struct sense_quota quota;
-    uint32_t n_alarms;       /* of the watch, not yet decided on */
-    bool has_pace;           /* the inference thread has been told */
-    bool is_fresh;           /* no decision has been made on it yet */
+    uint32_t n_alarms; /* of the watch, not yet decided on */
+    bool has_pace;     /* the inference thread has been told */
+    bool is_fresh;     /* no decision has been made on it yet */
     uint64_t operator_limit_bytes;
     uint64_t wanted_bytes;   /* KV that waits for room */
     struct swap_unit *units; /* [n_units] */
@@ -159,6 +159,7 @@ struct server_swap {
     struct guard *guard; /* NULL until READY */
     unsigned n_holds;    /* of the store's publishing side; it is lent at 0 */
     uint64_t levels_us;  /* when its levels were last opened */
+    uint32_t places;     /* generation of the levels then */
     uint64_t urge_us;    /* when the plan on its way down was published; 0: none waits */
 };
 
