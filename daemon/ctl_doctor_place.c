@@ -70,10 +70,12 @@ struct place {
 };
 
 static bool find_place(const struct ctl_doctor *d, struct place *ret) {
-    char text[SENSE_TREE_MAX_SELF];
+    char text[SENSE_TREE_MAX_SELF], who[24];
     struct sense_tree_where where;
+    snprintf(who, sizeof(who), "%d", (int)d->pid);
     int n = ctl_doctor_read_pid(d, "cgroup", text, sizeof(text));
-    if (n < 0 || sense_tree_locate(d->c->root, text, (size_t)n, &where, NULL) < 0) return false;
+    if (n < 0 || sense_tree_locate(d->c->root, who, text, (size_t)n, &where, NULL) < 0)
+        return false;
     ret->at = where.memory;
     strcpy(ret->path, where.memory.path);
     strcpy(ret->unit, where.has_v2 ? where.v2.path : where.memory.path);

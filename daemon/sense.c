@@ -22,6 +22,14 @@ struct total {
     uint64_t last;
 };
 
+/* What vmstat and our own stat said last. */
+struct faults {
+    uint64_t at_us; /* 0 = never read */
+    bool has_refaults, has_own;
+    uint64_t refaults, alloc_stalls, swap_outs, own;
+    struct err err;
+};
+
 struct sense {
     bool owns_pressure;
     bool is_quiet;
@@ -38,6 +46,8 @@ struct sense {
     struct total stall_some, stall_full;
     struct total high_events, oom_events;
     struct total refaults, alloc_stalls, swap_outs, own_major_faults;
+    uint64_t faults_us; /* between two readings of them where stalls are known */
+    struct faults faults;
 };
 
 int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) {
@@ -60,6 +70,7 @@ int sense_create(const struct sense_opts *o, struct sense **ret, struct err *e) 
     sense_tree_init(&s->tree, o->root);
     s->owns_pressure = o->owns_pressure;
     s->rescan_us = o->rescan_us ? o->rescan_us : SENSE_RESCAN_US;
+    s->faults_us = o->faults_us ? o->faults_us : SENSE_FAULTS_US;
     *ret = s;
     return 0;
 }
@@ -129,16 +140,27 @@ static void put_limit(const struct sense *s, const struct sense_tree_reading *c,
     r->cgroup_used_bytes = c->least.used_bytes;
     r->is_cgroup_limit_high = c->least.is_high;
     r->cgroup_level = c->level;
-    if (c->least.limit_bytes == UINT64_MAX) return;
     if (sense_tree_path(&s->tree, c->level, "", path, NULL) < 0) return;
     /* Its end says which one it is. */
-    size_t n = strlen(path), keep = sizeof(r->cgroup_limit_at) - 1;
-    strcpy(r->cgroup_limit_at, path + (n > keep ? n - keep : 0));
+    size_t n = strlen(path), keep = sizeof(r->cgroup_at) - 1;
+    strcpy(r->cgroup_at, path + (n > keep ? n - keep : 0));
+}
+
+/* The totals of another cgroup are distrusted when they are read next, whenever. */
+static void note_generation(struct sense *s) {
+    if (s->generation != 0 && s->tree.generation != s->generation) {
+        s->high_events.is_other = s->oom_events.is_other = true;
+        if (s->stall_source == SENSE_STALL_CGROUP)
+            s->stall_some.is_other = s->stall_full.is_other = true;
+    }
+    s->generation = s->tree.generation;
 }
 
 static void read_cgroup(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
     struct sense_tree_reading c;
-    if (sense_tree_read(&s->tree, w, &c, &r->cgroup_err) < 0) return;
+    int code = sense_tree_read(&s->tree, w, &c, &r->cgroup_err);
+    note_generation(s);
+    if (code < 0) return;
     r->has_cgroup = true;
     r->cgroup_left_bytes = c.least.left_bytes;
     r->cgroup_over_bytes = c.least.over_bytes;
@@ -193,46 +215,52 @@ static void read_stall(struct sense *s, const struct sense_when *w, struct sense
     r->stall_full_us = p.full_us;
 }
 
-static void read_vmstat(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
+static void read_vmstat(struct sense *s, const struct sense_when *w, struct faults *f) {
     struct sense_vmstat v;
-    if (sense_vmstat_read(&s->vmstat, s->tree.root, w, &v, &r->refault_err) < 0) return;
+    if (sense_vmstat_read(&s->vmstat, s->tree.root, w, &v, &f->err) < 0) return;
     bool ok = goes_on(&s->refaults, v.refaults);
     ok = goes_on(&s->alloc_stalls, v.alloc_stalls) && ok;
     ok = goes_on(&s->swap_outs, v.swap_outs) && ok;
     if (!ok) {
-        began_anew(&r->refault_err, "a total of proc/vmstat");
+        began_anew(&f->err, "a total of proc/vmstat");
         return;
     }
-    r->has_refaults = true;
-    r->refaults = v.refaults;
-    r->alloc_stalls = v.alloc_stalls;
-    r->swap_outs = v.swap_outs;
+    f->has_refaults = true;
+    f->refaults = v.refaults;
+    f->alloc_stalls = v.alloc_stalls;
+    f->swap_outs = v.swap_outs;
 }
 
-static void read_own_faults(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
-    uint64_t own;
+static void read_own_faults(struct sense *s, const struct sense_when *w, struct faults *f) {
     struct err e = {0};
-    if (sense_vmstat_read_self(&s->self_stat, s->tree.root, w, &own, &e) == 0) {
-        if (goes_on(&s->own_major_faults, own)) {
-            r->has_own_major_faults = true;
-            r->own_major_faults = own;
-        } else {
-            began_anew(&e, "the major faults of proc/self/stat");
-        }
+    if (sense_vmstat_read_self(&s->self_stat, s->tree.root, w, &f->own, &e) == 0) {
+        f->has_own = goes_on(&s->own_major_faults, f->own);
+        if (!f->has_own) began_anew(&e, "the major faults of proc/self/stat");
     }
-    if (r->refault_err.code == 0) r->refault_err = e;
+    if (f->err.code == 0) f->err = e;
 }
 
-/* Where we are. The totals of another cgroup are distrusted when they are read next, whenever. */
-static void find_place(struct sense *s, const struct sense_when *w, struct err *e) {
-    s->has_place = sense_tree_look(&s->tree, w, e) == 0;
-    if (!s->has_place) return;
-    if (s->generation != 0 && s->tree.generation != s->generation) {
-        s->high_events.is_other = s->oom_events.is_other = true;
-        if (s->stall_source == SENSE_STALL_CGROUP)
-            s->stall_some.is_other = s->stall_full.is_other = true;
+/* Where stalls are known nothing acts on these, and the kernel adds them up over all CPUs: that is
+ * half of what a reading costs. */
+static void read_faults(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
+    struct faults *f = &s->faults;
+    bool is_kept = f->at_us != 0 && r->has_stall && w->now_us >= f->at_us &&
+                   w->now_us - f->at_us < s->faults_us;
+    if (!is_kept) {
+        *f = (struct faults){.at_us = w->now_us};
+        read_vmstat(s, w, f);
+        read_own_faults(s, w, f);
     }
-    s->generation = s->tree.generation;
+    r->faults_us = f->at_us;
+    r->has_refaults = f->has_refaults;
+    if (f->has_refaults) {
+        r->refaults = f->refaults;
+        r->alloc_stalls = f->alloc_stalls;
+        r->swap_outs = f->swap_outs;
+    }
+    r->has_own_major_faults = f->has_own;
+    if (f->has_own) r->own_major_faults = f->own;
+    r->refault_err = f->err;
 }
 
 /* There is none, or memory is not accounted by them. */
@@ -243,12 +271,12 @@ static bool is_without_cgroup(const struct sense_reading *r) {
 static void read_memory(struct sense *s, const struct sense_when *w, struct sense_reading *r) {
     r->has_mem = sense_meminfo_read(&s->meminfo, s->tree.root, w, &r->mem_available_bytes,
                                     &r->mem_err) == 0;
-    find_place(s, w, &r->cgroup_err);
+    s->has_place = sense_tree_look(&s->tree, w, &r->cgroup_err) == 0;
+    if (s->has_place) note_generation(s);
     if (s->has_place) read_cgroup(s, w, r);
     r->is_cgroup_hidden = !r->has_cgroup && !is_without_cgroup(r);
     read_stall(s, w, r);
-    read_vmstat(s, w, r);
-    read_own_faults(s, w, r);
+    read_faults(s, w, r);
 }
 
 /* ---- what the thread found ---- */

@@ -23,6 +23,7 @@
 enum {
     SENSE_STALE_US = 3000000,
     SENSE_RESCAN_US = 10000000,
+    SENSE_FAULTS_US = 1000000,
     SENSE_MAX_CHANGES = 24, /* lines of sense_changes() */
     SENSE_MAX_WHY = 256,
 };
@@ -45,12 +46,12 @@ struct sense_reading {
     unsigned cgroup_version;     /* 1 or 2 */
     bool is_cgroup_fallback;     /* ours is not below the mount: one above it */
     uint32_t cgroup_generation;  /* another number, another place */
-    uint64_t cgroup_limit_bytes; /* the nearest; UINT64_MAX = no limit, and then none of these: */
-    uint64_t cgroup_used_bytes;
-    bool is_cgroup_limit_high; /* it is memory.high, which does not kill */
-    unsigned cgroup_level;     /* whose it is: 0 = our own, 1 = the one above, ... */
-    char cgroup_limit_at[96];  /* its folder, or the end of that */
-    bool has_cgroup_events;    /* never without has_cgroup; the root cgroup has none */
+    uint64_t cgroup_limit_bytes; /* the nearest; UINT64_MAX = there is none */
+    uint64_t cgroup_used_bytes;  /* of it; without a limit of no meaning */
+    bool is_cgroup_limit_high;   /* it is memory.high, which does not kill */
+    unsigned cgroup_level;       /* whose it is: 0 = our own, 1 = the one above, ... */
+    char cgroup_at[96];     /* its folder (the end of a long one); of our own without a limit */
+    bool has_cgroup_events; /* never without has_cgroup; the root cgroup has none */
     uint64_t cgroup_high_events;
     uint64_t cgroup_oom_events; /* kills by the kernel in our cgroup, and allocations it failed */
     struct err cgroup_err;
@@ -62,8 +63,9 @@ struct sense_reading {
     uint64_t stall_full_us;
     struct err stall_err;
 
-    bool has_refaults; /* of the whole system */
-    uint64_t refaults; /* file pages that were dropped and read again */
+    uint64_t faults_us; /* when the rest was read: each second, or always while no stall is known */
+    bool has_refaults;  /* of the whole system */
+    uint64_t refaults;  /* file pages that were dropped and read again */
     uint64_t alloc_stalls;
     uint64_t swap_outs; /* pages */
     bool has_own_major_faults;
@@ -104,6 +106,8 @@ struct sense_opts {
     bool owns_pressure; /* someone has a trigger on our cgroup's memory.pressure: never read it */
     uint64_t slow_us;   /* between two readings of /sys; 0 = one second */
     uint64_t rescan_us; /* what is absent is looked for again after so long; 0 = SENSE_RESCAN_US */
+    uint64_t
+        faults_us; /* between two readings of vmstat beside a known stall; 0 = SENSE_FAULTS_US */
 };
 
 /* Starts the thread. 0, -ENAMETOOLONG (root or zones) or -ENOMEM/-EAGAIN (no memory, no thread).

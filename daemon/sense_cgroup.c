@@ -22,36 +22,45 @@ static bool is_path(const char *s, size_t n) {
     return true;
 }
 
-/* path[n] of such a line, checked. The kernel puts ".." in front alone: once for each cgroup that
- * lies between ours and the root of the namespace. */
-static int take_path(const char *path, size_t n, const char *what, char *ret, bool *ret_is_outside,
-                     struct err *e) {
-    const char *at = path;
-    size_t left = n;
-    while (is_up(at, left)) at += 3, left -= 3;
-    bool is_outside = at != path;
-    if ((left > 0 || !is_outside) && !is_path(at, left))
+/* Behind the components ".." in front of path[n]. The kernel puts them there alone: once for each
+ * cgroup between ours and the root of the namespace. */
+static size_t skip_ups(const char *path, size_t n) {
+    size_t at = 0;
+    while (is_up(path + at, n - at)) at += 3;
+    return at;
+}
+
+static bool is_path_with_ups(const char *path, size_t n) {
+    size_t at = skip_ups(path, n);
+    return (at > 0 && at == n) || is_path(path + at, n - at);
+}
+
+/* path[n] of such a line, checked, and below the top. */
+static int take_path(const char *path, size_t n, const char *top, const char *what, char *ret,
+                     bool *ret_is_outside, struct err *e) {
+    size_t n_top = strcmp(top, "/") == 0 ? 0 : strlen(top);
+    if (!is_path_with_ups(path, n))
         return err_set(e, -EBADMSG, "the path after %s is not usable", what);
     if (n >= SENSE_CGROUP_MAX_PATH)
         return err_set(e, -EBADMSG, "the path after %s is longer than %d bytes", what,
                        SENSE_CGROUP_MAX_PATH - 1);
-    if (is_outside) {
-        strcpy(ret, "/");
-    } else {
-        while (n > 1 && path[n - 1] == '/') n--;
-        memcpy(ret, path, n);
-        ret[n] = '\0';
-    }
-    *ret_is_outside = is_outside;
+    bool is_below = n >= n_top && memcmp(path, top, n_top) == 0 &&
+                    (n == n_top || path[n_top] == '/');
+    if (is_below) path += n_top, n -= n_top;
+    while (n > 0 && path[n - 1] == '/') n--;
+    *ret_is_outside = !is_below || skip_ups(path, n) > 0;
+    if (*ret_is_outside) n = 0;
+    memcpy(ret, path, n);
+    strcpy(ret + n, n == 0 ? "/" : "");
     return 0;
 }
 
-int sense_cgroup_parse_path(const char *text, size_t n, char *ret, bool *ret_is_outside,
-                            struct err *e) {
+static int parse_2(const char *text, size_t n, const char *top, char *ret, bool *ret_is_outside,
+                   struct err *e) {
     const char *path;
     size_t at = 0, n_path;
     int r = sense_text_line(text, n, &at, "0::", &path, &n_path, e);
-    return r < 0 ? r : take_path(path, n_path, "0::", ret, ret_is_outside, e);
+    return r < 0 ? r : take_path(path, n_path, top, "0::", ret, ret_is_outside, e);
 }
 
 /* "memory" among the names of list[n], which has commas between. */
@@ -67,8 +76,8 @@ static bool has_memory(const char *list, size_t n) {
 }
 
 /* "<number>:<controllers>:<path>", several of them where hierarchies were mounted together. */
-int sense_cgroup_parse_path1(const char *text, size_t n, char *ret, bool *ret_is_outside,
-                             struct err *e) {
+static int parse_1(const char *text, size_t n, const char *top, char *ret, bool *ret_is_outside,
+                   struct err *e) {
     for (size_t at = 0; at < n;) {
         const char *line;
         size_t n_line;
@@ -79,9 +88,68 @@ int sense_cgroup_parse_path1(const char *text, size_t n, char *ret, bool *ret_is
         names++;
         const char *path = memchr(names, ':', (size_t)(end - names));
         if (!path || !has_memory(names, (size_t)(path - names))) continue;
-        return take_path(path + 1, (size_t)(end - path - 1), "memory:", ret, ret_is_outside, e);
+        return take_path(path + 1, (size_t)(end - path - 1), top, "memory:", ret, ret_is_outside,
+                         e);
     }
     return err_set(e, -ENODATA, "there is no line of the memory controller");
+}
+
+int sense_cgroup_parse_path(const char *text, size_t n, char *ret, bool *ret_is_outside,
+                            struct err *e) {
+    return parse_2(text, n, "/", ret, ret_is_outside, e);
+}
+
+int sense_cgroup_parse_below(unsigned version, const char *text, size_t n, const char *top,
+                             char *ret, bool *ret_is_outside, struct err *e) {
+    return version == 1 ? parse_1(text, n, top, ret, ret_is_outside, e)
+                        : parse_2(text, n, top, ret, ret_is_outside, e);
+}
+
+/* The next of the words of a line, which have a blank between; false at its end. */
+static bool next_word(const char **at, const char *end, const char **ret, size_t *ret_n) {
+    if (*at >= end) return false;
+    const char *blank = memchr(*at, ' ', (size_t)(end - *at));
+    *ret = *at;
+    *ret_n = (size_t)((blank ? blank : end) - *at);
+    *at += *ret_n + 1;
+    return true;
+}
+
+/* "36 35 98:0 <top> <point> rw,noatime master:1 - <type> ...". True with the top if it is of
+ * cgroups at that point. */
+static bool parse_mount(const char *line, size_t n, const char *point, const char **ret_top,
+                        size_t *ret_n_top) {
+    const char *at = line, *end = line + n, *word;
+    size_t n_word;
+    for (unsigned i = 0; i < 5; i++) {
+        if (!next_word(&at, end, &word, &n_word)) return false;
+        if (i == 3) *ret_top = word, *ret_n_top = n_word;
+    }
+    if (n_word != strlen(point) || memcmp(word, point, n_word) != 0) return false;
+    do {
+        if (!next_word(&at, end, &word, &n_word)) return false;
+    } while (n_word != 1 || word[0] != '-');
+    return next_word(&at, end, &word, &n_word) &&
+           ((n_word == 6 && memcmp(word, "cgroup", 6) == 0) ||
+            (n_word == 7 && memcmp(word, "cgroup2", 7) == 0));
+}
+
+int sense_cgroup_parse_top(const char *text, size_t n, const char *point, char *ret,
+                           struct err *e) {
+    const char *line, *top = NULL;
+    size_t at = 0, n_line, n_top = 0;
+    while (at < n && sense_text_line(text, n, &at, "", &line, &n_line, NULL) == 0) {
+        const char *this_top;
+        size_t n_this;
+        /* The last one mounted there covers the others. */
+        if (parse_mount(line, n_line, point, &this_top, &n_this)) top = this_top, n_top = n_this;
+    }
+    if (!top) return err_set(e, -ENODATA, "no cgroups are mounted at %s", point);
+    if (n_top >= SENSE_CGROUP_MAX_PATH || !is_path_with_ups(top, n_top))
+        return err_set(e, -EBADMSG, "the top of %s is not usable", point);
+    memcpy(ret, top, n_top);
+    ret[n_top] = '\0';
+    return 0;
 }
 
 /* ---- texts ---- */

@@ -27,15 +27,21 @@ struct sense_cgroup_stat {
     uint64_t major_faults;
 };
 
+/* Which cgroup is the top of what is mounted at `point`, from the text of /proc/self/mountinfo,
+ * into ret[SENSE_CGROUP_MAX_PATH]: "/" of a whole hierarchy, "/docker/x" of a part of it, "/.." of
+ * more than our namespace. Pure. 0, -ENODATA (no cgroups are mounted there) or -EBADMSG. */
+int sense_cgroup_parse_top(const char *text, size_t n, const char *point, char *ret,
+                           struct err *e) MUST_CHECK;
+
 /* Our path from the text of /proc/self/cgroup, into ret[SENSE_CGROUP_MAX_PATH]: of version 2, and
- * of that hierarchy of version 1 which has the memory controller. *ret_is_outside: the path begins
- * above what can be seen (a cgroup namespace that we are not in), and "/" stands in for it.
- * Pure. 0, -ENODATA (no such line), or -EBADMSG (not absolute, "..", control characters, too long,
- * cut). */
+ * below such a top of either version (1: of the hierarchy that has the memory controller).
+ * *ret_is_outside: our cgroup is not below the top, or only the kernel knows where; "/" stands in
+ * for it. Pure. 0, -ENODATA (no such line), or -EBADMSG (not absolute, "..", control characters,
+ * too long, cut). */
 int sense_cgroup_parse_path(const char *text, size_t n, char *ret, bool *ret_is_outside,
                             struct err *e) MUST_CHECK;
-int sense_cgroup_parse_path1(const char *text, size_t n, char *ret, bool *ret_is_outside,
-                             struct err *e) MUST_CHECK;
+int sense_cgroup_parse_below(unsigned version, const char *text, size_t n, const char *top,
+                             char *ret, bool *ret_is_outside, struct err *e) MUST_CHECK;
 
 /* Of memory.high, memory.max and memory.limit_in_bytes: bytes, UINT64_MAX for "max" and for what
  * version 1 says instead (2^63 less a page). Pure. 0 or -EBADMSG. */

@@ -116,7 +116,8 @@ static void put_throttle(const struct sense_reading *r, char *ret, size_t cap) {
 static void put_cgroup(const struct sense_reading *r, char *ret, size_t cap) {
     const char *fallback = r->is_cgroup_fallback ? ", ours is not below the mount" : "";
     if (r->cgroup_left_bytes == UINT64_MAX) {
-        snprintf(ret, cap, "no limit (version %u%s)", r->cgroup_version, fallback);
+        snprintf(ret, cap, "no limit (version %u, from %s up%s)", r->cgroup_version, r->cgroup_at,
+                 fallback);
         return;
     }
     const char *name = r->cgroup_version == 1    ? "limit_in_bytes"
@@ -129,7 +130,7 @@ static void put_cgroup(const struct sense_reading *r, char *ret, size_t cap) {
                      r->cgroup_limit_bytes >> 20);
     if (n < 0 || (size_t)n >= cap) return;
     snprintf(ret + n, cap - (size_t)n, " (version %u, memory.%s of %s%s)", r->cgroup_version, name,
-             r->cgroup_limit_at, fallback);
+             r->cgroup_at, fallback);
 }
 
 static void put_value(const struct sense_reading *r, enum sense_source source, char *ret,

@@ -1,11 +1,13 @@
 #include "daemon/sense_tree.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
-    MAX_STAT = 16384, /* the real file has 2 KiB */
+    MAX_MOUNTS = 128 << 10, /* a machine of many containers has hundreds of mounts */
+    MAX_STAT = 16384,       /* the real file has 2 KiB */
     MAX_SMALL = 512,
 };
 
@@ -69,33 +71,45 @@ static int settle(const char *root, struct sense_tree_place *at, struct err *e) 
     return 0;
 }
 
-static int locate_v2(const char *root, const char *text, size_t n, bool is_hybrid,
-                     struct sense_tree_place *ret, struct err *e) {
-    *ret = (struct sense_tree_place){.version = 2, .is_hybrid = is_hybrid};
-    int r = sense_cgroup_parse_path(text, n, ret->path, &ret->is_fallback, e);
-    return r < 0 ? r : settle(root, ret, e);
+/* What is mounted there, as far as that is known: else the whole hierarchy. */
+static int find_top(const char *root, const char *who, const char *point, char *ret,
+                    struct err *e) {
+    char path[SENSE_MAX_PATH];
+    size_t n;
+    strcpy(ret, "/");
+    int r = sense_text_path(path, e, root, "/proc/%s/mountinfo", who);
+    if (r < 0) return r;
+    char *text = malloc(MAX_MOUNTS);
+    if (!text) return err_set(e, -ENOMEM, "no memory to look where our cgroup is mounted");
+    if (sense_text_read(path, text, MAX_MOUNTS, &n, NULL) == 0)
+        ignore_result(sense_cgroup_parse_top(text, n, point, ret, NULL)); /* "/" */
+    free(text);
+    return 0;
 }
 
-static int locate_v1(const char *root, const char *text, size_t n, struct sense_tree_place *ret,
-                     struct err *e) {
-    *ret = (struct sense_tree_place){.version = 1};
-    int r = sense_cgroup_parse_path1(text, n, ret->path, &ret->is_fallback, e);
-    return r < 0 ? r : settle(root, ret, e);
+static int locate_one(const char *root, const char *who, const char *text, size_t n,
+                      struct sense_tree_place *at, struct err *e) {
+    char top[SENSE_CGROUP_MAX_PATH];
+    int r = find_top(root, who, mount_of(at), top, e);
+    if (r < 0) return r;
+    r = sense_cgroup_parse_below(at->version, text, n, top, at->path, &at->is_fallback, e);
+    return r < 0 ? r : settle(root, at, e);
 }
 
-int sense_tree_locate(const char *root, const char *text, size_t n, struct sense_tree_where *ret,
-                      struct err *e) {
+int sense_tree_locate(const char *root, const char *who, const char *text, size_t n,
+                      struct sense_tree_where *ret, struct err *e) {
     bool is_pure = exists(root, "/sys/fs/cgroup/cgroup.controllers");
     bool is_hybrid = !is_pure && exists(root, "/sys/fs/cgroup/unified/cgroup.controllers");
     bool has_v1 = !is_pure && exists(root, "/sys/fs/cgroup/memory");
-    struct sense_tree_where at = {0};
+    struct sense_tree_where at = {.memory.version = 1,
+                                  .v2 = {.version = 2, .is_hybrid = is_hybrid}};
     int r2 = -ENODATA, r1 = -ENODATA;
     if (!is_pure && !is_hybrid && !has_v1)
         return err_set(e, -ENODATA, "there is no cgroup hierarchy that could account memory");
-    if (is_pure || is_hybrid) r2 = locate_v2(root, text, n, is_hybrid, &at.v2, e);
+    if (is_pure || is_hybrid) r2 = locate_one(root, who, text, n, &at.v2, e);
     if (r2 < 0 && r2 != -ENODATA) return r2;
     at.has_v2 = r2 == 0;
-    if (has_v1) r1 = locate_v1(root, text, n, &at.memory, e);
+    if (has_v1) r1 = locate_one(root, who, text, n, &at.memory, e);
     if (r1 < 0 && r1 != -ENODATA) return r1;
     if (r1 < 0 && r2 < 0) return r2;
     if (r1 < 0) at.memory = at.v2;
@@ -134,6 +148,7 @@ static bool is_same(const struct sense_tree_place *a, const struct sense_tree_pl
 static void set_levels(struct sense_tree *t) {
     size_t n = own_length(&t->at.memory);
     close_levels(t);
+    t->has_read = false;
     for (;;) {
         struct sense_tree_level *l = &t->levels[t->n_levels++];
         *l = (struct sense_tree_level){.n_path = n};
@@ -151,7 +166,7 @@ static int look_anew(struct sense_tree *t, const struct sense_when *w) {
     t->must_look = false;
     t->looked_us = w->now_us;
     t->err = (struct err){0};
-    int r = sense_tree_locate(t->root, t->text, t->n_text, &at, &t->err);
+    int r = sense_tree_locate(t->root, "self", t->text, t->n_text, &at, &t->err);
     t->has_place = r == 0;
     if (r < 0) return r;
     if (!had_place || !is_same(&at.v2, &t->at.v2)) sense_file_close(&t->pressure);
@@ -272,6 +287,7 @@ static int read_level(struct sense_tree *t, unsigned level, const struct sense_w
         if (!l->is_accounted) return 0;
         return err_set(e, -ESTALE, "its files are not there any more");
     }
+    if (!l->is_accounted && t->has_read) t->generation++;
     l->is_accounted = true;
     r = read_used(t, level, w, &x, is_limit(&x, LIMIT) || is_limit(&x, HIGH), e);
     if (r == 0) r = count(t, &x, ret, e);
@@ -303,9 +319,7 @@ static int check_accounted(struct sense_tree *t, const struct sense_when *w, str
         if (memcmp(text + i, "memory", 6) != 0 || before != ' ') continue;
         if (after != ' ' && after != '\n') continue;
         if (!at->is_fallback) return 0;
-        return err_set(e, -ESTALE,
-                       "our cgroup is not below the mount, whose top has no limits: see "
-                       "/proc/self/cgroup");
+        return err_set(e, -ESTALE, "our cgroup is not below the mount: see /proc/self/cgroup");
     }
     return err_set(e, -ENODATA,
                    "cgroups do not account memory (a kernel parameter such as "
@@ -346,7 +360,11 @@ int sense_tree_read(struct sense_tree *t, const struct sense_when *w,
     };
     bool is_seen = false;
     int r = read_levels(t, w, &c, &is_seen, e);
+    t->has_read = true;
     if (r == 0 && !is_seen) r = check_accounted(t, w, e);
+    /* The top of all of version 1 has the files too, and of course no limit. */
+    if (r == 0 && c.version == 1 && c.is_fallback && c.least.limit_bytes == UINT64_MAX)
+        r = err_set(e, -ESTALE, "our cgroup is not below the mount: see /proc/self/cgroup");
     if (r < 0) {
         if (e) e->code = r;
         return r;

@@ -3,8 +3,9 @@
  * Where we are is read from /proc/self/cgroup each time. Memory is accounted by version 2 (mounted
  * at sys/fs/cgroup) or by the memory controller of version 1 (sys/fs/cgroup/memory), never by both.
  * A hybrid system has version 2 at sys/fs/cgroup/unified: without accounting, but with the pressure
- * of each cgroup. A path that is not below the mount, as in a container whose namespace is not that
- * of its mount, means the nearest cgroup above it that is there, at last the mount's top.
+ * of each cgroup. Where a part of a hierarchy is mounted, as in a container, the path is taken
+ * below that part (/proc/self/mountinfo). One that is not below the mount means the nearest cgroup
+ * above it that is there, at last the mount's top.
  *
  * All files of all levels are opened and read as soon as the place is known, also where no limit is
  * set yet, so that later readings open nothing. What is not there is looked for again after
@@ -19,8 +20,8 @@
 #include "daemon/sense_text.h"
 
 enum {
-    SENSE_MAX_LEVELS = 16, /* cgroups from our own up; those above are not looked at */
-    SENSE_TREE_MAX_SELF = 4096,
+    SENSE_MAX_LEVELS = 16,      /* cgroups from our own up; those above are not looked at */
+    SENSE_TREE_MAX_SELF = 8192, /* a line for each of a dozen hierarchies */
     SENSE_TREE_FILES = 5,
 };
 
@@ -50,10 +51,10 @@ struct sense_tree {
     char text[SENSE_TREE_MAX_SELF]; /* of /proc/self/cgroup when the place was last looked for */
     size_t n_text;
     uint64_t looked_us;
-    bool has_looked, has_place, must_look;
+    bool has_looked, has_place, must_look, has_read;
     struct err err; /* why there is no place */
     struct sense_tree_where at;
-    uint32_t generation; /* of the place of memory: another number, another place; 0 = none yet */
+    uint32_t generation; /* another number: another place, or a level that has files only now */
     unsigned n_levels;
     struct sense_tree_level levels[SENSE_MAX_LEVELS];
 };
@@ -72,10 +73,11 @@ struct sense_tree_reading {
 void sense_tree_init(struct sense_tree *t, const char *root);
 void sense_tree_fini(struct sense_tree *t);
 
-/* Where the process of that /proc/PID/cgroup is, below `root`. 0, -ENODATA (no hierarchy that could
- * account memory), -EBADMSG, -ENAMETOOLONG. Looks for folders, so not above a limit. */
-int sense_tree_locate(const char *root, const char *text, size_t n, struct sense_tree_where *ret,
-                      struct err *e) MUST_CHECK;
+/* Where the process `who` ("self", "123") is, below `root`; text[n] is that of its
+ * /proc/WHO/cgroup. 0, -ENODATA (no hierarchy that could account memory), -EBADMSG, -ENAMETOOLONG
+ * or -ENOMEM. Looks for folders and mounts, so not above a limit. */
+int sense_tree_locate(const char *root, const char *who, const char *text, size_t n,
+                      struct sense_tree_where *ret, struct err *e) MUST_CHECK;
 
 /* Looks where we are. 0, -EAGAIN (we were moved, and nothing may be opened now), and those of
  * locate and of the system. */

@@ -137,9 +137,10 @@ struct server_swap {
     uint64_t heat_seen_us; /* of the zones' last reading */
     bool has_quota;        /* the next field is good */
     struct sense_quota quota;
-    uint32_t n_alarms; /* of the watch, not yet decided on */
-    bool has_pace;     /* the inference thread has been told */
-    bool is_fresh;     /* no decision has been made on it yet */
+    uint64_t faults_seen_us; /* of vmstat's */
+    uint32_t n_alarms;       /* of the watch, not yet decided on */
+    bool has_pace;           /* the inference thread has been told */
+    bool is_fresh;           /* no decision has been made on it yet */
     uint64_t operator_limit_bytes;
     uint64_t wanted_bytes;   /* KV that waits for room */
     struct swap_unit *units; /* [n_units] */

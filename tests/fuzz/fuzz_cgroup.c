@@ -40,14 +40,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *text = (const char *)data + 1;
     int r = 0;
     bool is_outside = false;
-    switch (data[0] % 6) {
+    switch (data[0] % 7) {
     case 0:
     case 4:
-        r = data[0] % 6 == 0 ? sense_cgroup_parse_path(text, size - 1, path, &is_outside, &e)
-                             : sense_cgroup_parse_path1(text, size - 1, path, &is_outside, &e);
+        r = data[0] % 7 == 0
+                ? sense_cgroup_parse_path(text, size - 1, path, &is_outside, &e)
+                : sense_cgroup_parse_below(1, text, size - 1, "/a", path, &is_outside, &e);
         if (r == 0) check_path(path);
         if (r < 0 && strcmp(path, "-") != 0) abort();
         if (is_outside && strcmp(path, "/") != 0) abort();
+        break;
+    case 6:
+        r = sense_cgroup_parse_top(text, size - 1, "/sys/fs/cgroup", path, &e);
+        if (r == 0 && path[0] != '/') abort();
+        if (r < 0 && strcmp(path, "-") != 0) abort();
         break;
     case 5: r = check_count(text, size - 1, &e); break;
     case 1:

@@ -1,6 +1,6 @@
 """A memory cgroup with a real limit, for a daemon and for what takes its memory away: of version 2
 where that accounts memory; else a limit of version 1, beside a cgroup of version 2 that tells of
-pressure. The daemon reads version 2 alone."""
+pressure."""
 import atexit
 import os
 import time

@@ -321,6 +321,19 @@ def limits_of_the_unit():
     one_thing({UNIT + "memory.events": EVENTS % (7, 0)}, "memory.events", "note", "7 times")
     one_thing({UNIT + "memory.events": EVENTS % (7, 2)}, "memory.events", "BAD", "killed 2 times")
     one_thing({OF_PID + "cgroup": "0::/user.slice/session-1.scope\n"}, "unit", "note", "by hand")
+    v1 = {"/sys/fs/cgroup/cgroup.controllers": None,
+          OF_PID + "cgroup": "9:memory:/system.slice/ebbd.service\n"
+                             "1:name=systemd:/system.slice/ebbd.service\n",
+          "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+          "/sys/fs/cgroup/memory/system.slice/ebbd.service/cgroup.procs": "77\n",
+          "/sys/fs/cgroup/memory/system.slice/memory.limit_in_bytes": "%d\n" % (100 * MIB)}
+    one_thing(v1, "memory.limit_in_bytes", "BAD", "100.0 MiB at /system.slice", "version 1 have no")
+    one_thing(v1, "unit", "ok", "cgroup /system.slice/ebbd.service", code=1)
+    v1["/sys/fs/cgroup/memory/system.slice/memory.limit_in_bytes"] = "9223372036854771712\n"
+    one_thing(v1, "memory.limit_in_bytes", "ok", "no MemoryMax= is set")
+    unknown = [dict(x, state="unknown", value="", why="y") if x["name"] == "cgroup" else x
+               for x in STATUS["sources"]]
+    one_thing({}, "cgroup", "BAD", "unknown: y", "--cgroupns=private", status={"sources": unknown})
     one_thing({OF_PID + "limits": LIMITS.replace("8192 ", "64   ")}, "limits", "note",
               "LimitNOFILE=")
     one_thing({OF_PID + "status": "VmRSS:\t1 kB\nVmSwap:\t  20480 kB\n"}, "swapped", "note",

@@ -535,6 +535,65 @@ static void a_path_that_is_not_below_the_mount(void) {
     sense_tree_fini(&tree);
 }
 
+/* Where a part of the hierarchy is mounted, or more of it than our namespace. */
+static void the_top_of_the_mount_counts(void) {
+    static const struct {
+        const char *self, *top, *path;
+        bool is_outside;
+    } cases[] = {
+        {"0::/docker/x\n", "/docker/x", "/", false},
+        {"0::/docker/x/sub/a\n", "/docker/x", "/sub/a", false},
+        {"0::/docker/xy\n", "/docker/x", "/", true},
+        {"0::/docker\n", "/docker/x", "/", true},
+        {"0::/\n", "/../..", "/", true}, /* the host's mount: where we are in it is not known */
+        {"0::/sub\n", "/..", "/", true},
+        {"0::/../x\n", "/..", "/x", false},
+        {"0::/../../x\n", "/..", "/", true},
+        {"0::/..\n", "/..", "/", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char path[SENSE_CGROUP_MAX_PATH] = "-";
+        bool is_outside = !cases[i].is_outside;
+        CHECK_EQ(sense_cgroup_parse_below(2, cases[i].self, strlen(cases[i].self), cases[i].top,
+                                          path, &is_outside, NULL),
+                 0);
+        CHECK_STR(path, cases[i].path);
+        CHECK_EQ(is_outside, cases[i].is_outside);
+    }
+
+#define MOUNT(top, point, type) "31 25 0:27 " top " " point " rw,nosuid shared:4 - " type " x rw\n"
+    static const char text[] = MOUNT("/", "/", "ext4") MOUNT("/a", "/sys/fs/cgroup", "tmpfs")
+        MOUNT("/b", "/sys/fs/cgroup/memory", "cgroup") "31 25 0:27 /c /sys/fs/cgroup\n" MOUNT(
+            "/d", "/sys/fs/cgroup", "cgroup2") MOUNT("/..", "/sys/fs/cgroup", "cgroup2");
+    char top[SENSE_CGROUP_MAX_PATH] = "-";
+    struct err e = {0};
+    REQUIRE_OK(sense_cgroup_parse_top(text, strlen(text), "/sys/fs/cgroup", top, &e), &e);
+    CHECK_STR(top, "/.."); /* the last one covers the others */
+    REQUIRE_OK(sense_cgroup_parse_top(text, strlen(text) - 1, "/sys/fs/cgroup", top, &e), &e);
+    CHECK_STR(top, "/d"); /* a line that is cut says nothing */
+    REQUIRE_OK(sense_cgroup_parse_top(text, strlen(text), "/sys/fs/cgroup/memory", top, &e), &e);
+    CHECK_STR(top, "/b");
+    CHECK_EQ(sense_cgroup_parse_top(text, strlen(text), "/sys", top, NULL), -ENODATA);
+    CHECK_EQ(sense_cgroup_parse_top("", 0, "/sys", top, NULL), -ENODATA);
+    static const char bad[] = MOUNT("x", "/sys", "cgroup2");
+    CHECK_EQ(sense_cgroup_parse_top(bad, strlen(bad), "/sys", top, NULL), -EBADMSG);
+    CHECK_STR(top, "/b");
+
+    const char *root = root_make();
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/docker/x/sub\n");
+    root_put("proc/self/mountinfo", MOUNT("/docker/x", "/sys/fs/cgroup", "cgroup2"));
+    root_put_cgroup("", "100", "max", "400", 0, 0);
+    root_put_cgroup("/sub", "100", "110", "max", 0, 0);
+    CHECK_EQU(left_of(root, 0), 10);
+    root = root_make();
+    root_put("sys/fs/cgroup/cgroup.controllers", "memory\n");
+    root_put("proc/self/cgroup", "0::/\n");
+    CHECK_EQU(left_of(root, 0), UINT64_MAX);
+    root_put("proc/self/mountinfo", MOUNT("/../..", "/sys/fs/cgroup", "cgroup2"));
+    CHECK_EQU(left_of(root, -ESTALE), 77); /* the host's top has no limits; ours may */
+}
+
 static void version_1_is_read(void) {
     static const char *const selves[] = {
         "11:memory:/docker/x\n1:name=systemd:/docker/x\n",
@@ -580,6 +639,8 @@ static void version_1_is_read(void) {
     CHECK_EQU(left_of(root, 0), 600);
     root_remove("sys/fs/cgroup/memory/memory.usage_in_bytes");
     CHECK_EQU(left_of(root, -EBADMSG), 77);
+    root_put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    CHECK_EQU(left_of(root, -ESTALE), 77); /* none, but whose? */
 }
 
 static void paths_of_version_1_are_checked(void) {
@@ -604,9 +665,9 @@ static void paths_of_version_1_are_checked(void) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char path[SENSE_CGROUP_MAX_PATH] = "-";
         bool is_outside;
-        CHECK_EQ(
-            sense_cgroup_parse_path1(cases[i].text, strlen(cases[i].text), path, &is_outside, NULL),
-            cases[i].code);
+        CHECK_EQ(sense_cgroup_parse_below(1, cases[i].text, strlen(cases[i].text), "/", path,
+                                          &is_outside, NULL),
+                 cases[i].code);
         CHECK_STR(path, cases[i].path);
     }
 }
@@ -752,6 +813,7 @@ static const struct t_case cases[] = {
     {"accounting_may_be_off", accounting_may_be_off},
     {"events_of_the_nearest_level_count", events_of_the_nearest_level_count},
     {"a_path_that_is_not_below_the_mount", a_path_that_is_not_below_the_mount},
+    {"the_top_of_the_mount_counts", the_top_of_the_mount_counts},
     {"version_1_is_read", version_1_is_read},
     {"paths_of_version_1_are_checked", paths_of_version_1_are_checked},
     {"levels_without_a_controller_are_passed_over", levels_without_a_controller_are_passed_over},

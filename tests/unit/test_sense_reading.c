@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ static struct sense_reading reading, before; /* large */
 static struct sense *create(const char *root, const char *zones) {
     struct sense *s;
     struct err e = {0};
-    const struct sense_opts o = {.root = root, .zones = zones, .slow_us = SLOW_US, .rescan_us = 1};
+    const struct sense_opts o = {
+        .root = root, .zones = zones, .slow_us = SLOW_US, .rescan_us = 1, .faults_us = 1};
     REQUIRE_OK(sense_create(&o, &s, &e), &e);
     REQUIRE(sense_wait(s, 20 * SECOND));
     return s;
@@ -110,8 +112,8 @@ static void everything_is_read(void) {
 
     char cgroup[200];
     snprintf(cgroup, sizeof(cgroup), "0 MiB left of 0 MiB (version 2, memory.high of %s)",
-             reading.cgroup_limit_at);
-    CHECK(strstr(reading.cgroup_limit_at, "/sys/fs/cgroup/ebb"));
+             reading.cgroup_at);
+    CHECK(strstr(reading.cgroup_at, "/sys/fs/cgroup/ebb"));
     const char *const values[SENSE_N_SOURCES] = {
         [SENSE_MEM] = "1 MiB",
         [SENSE_CGROUP] = cgroup,
@@ -133,7 +135,7 @@ static void everything_is_read(void) {
     reading.cgroup_left_bytes = UINT64_MAX;
     sense_list(&reading, list);
     CHECK_STR(list[SENSE_THROTTLE].value, "none");
-    CHECK_STR(list[SENSE_CGROUP].value, "no limit (version 2)");
+    CHECK(strncmp(list[SENSE_CGROUP].value, "no limit (version 2, from ", 26) == 0);
     reading.throttle_bits = UINT32_MAX;
     sense_list(&reading, list);
     CHECK_STR(list[SENSE_THROTTLE].value,
@@ -206,6 +208,35 @@ static void totals_that_go_back_are_unknown_once(void) {
     CHECK(reading.has_refaults && reading.refaults == 60 && reading.alloc_stalls == 4);
     CHECK(reading.has_own_major_faults && reading.own_major_faults == 41);
     CHECK(reading.has_cgroup_events && reading.cgroup_high_events == 6);
+    CHECK(sense_destroy(s));
+}
+
+/* Beside a known stall vmstat is for people, and read each second alone. */
+static void faults_are_read_less_often(void) {
+    const char *root = root_make();
+    struct sense *s;
+    struct err e = {0};
+    put_all();
+    const struct sense_opts o = {.root = root, .slow_us = SLOW_US, .rescan_us = 1};
+    REQUIRE_OK(sense_create(&o, &s, &e), &e);
+    uint64_t now = now_us();
+    sense_read(s, now, &reading);
+    CHECK(reading.has_refaults && reading.refaults == 50 && reading.faults_us == now);
+    put_vmstat(60, 6);
+    sense_read(s, now + SENSE_FAULTS_US - 1, &reading);
+    CHECK(reading.has_refaults && reading.refaults == 50 && reading.faults_us == now);
+    CHECK(reading.has_own_major_faults && reading.own_major_faults == 42);
+    sense_read(s, now + SENSE_FAULTS_US, &reading);
+    CHECK(reading.refaults == 60 && reading.faults_us == now + SENSE_FAULTS_US);
+    /* Without it the governor goes by them: each time. */
+    root_remove("proc/pressure/memory");
+    root_remove("sys/fs/cgroup/ebb/memory.pressure");
+    put_vmstat(70, 6);
+    sense_read(s, now + SENSE_FAULTS_US + 1, &reading);
+    CHECK(!reading.has_stall && reading.refaults == 70);
+    put_vmstat(80, 6);
+    sense_read(s, now + SENSE_FAULTS_US + 2, &reading);
+    CHECK_EQU(reading.refaults, 80);
     CHECK(sense_destroy(s));
 }
 
@@ -469,6 +500,72 @@ static void options_are_checked(void) {
     free(text);
 }
 
+/* Once all was read, a reading gets by without one new descriptor, in a cgroup or not. */
+static void a_reading_opens_nothing(void) {
+    struct sense *s;
+    struct err e = {0};
+    struct rlimit before_limit, none;
+    const struct sense_opts o = {.root = "/", .slow_us = 3600 * (uint64_t)SECOND};
+    if (access("/proc/meminfo", R_OK) != 0) t_skip("there is no /proc/meminfo here");
+    REQUIRE_OK(sense_create(&o, &s, &e), &e);
+    REQUIRE(sense_wait(s, 20 * SECOND));
+    read_now(s);
+    before = reading;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &before_limit) == 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before_limit.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    for (int i = 0; i < 3; i++) {
+        sense_set_quiet(s, i == 1);
+        read_now(s);
+        CHECK_EQ(reading.has_mem, before.has_mem);
+        CHECK_EQ(reading.has_cgroup, before.has_cgroup);
+        CHECK_EQ(reading.has_cgroup_events, before.has_cgroup_events);
+        CHECK_EQ(reading.stall_source, before.stall_source);
+        CHECK_EQ(reading.has_refaults, before.has_refaults);
+        CHECK_EQ(reading.has_own_major_faults, before.has_own_major_faults);
+        CHECK_EQU(reading.cgroup_generation, before.cgroup_generation);
+    }
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &before_limit) == 0);
+    CHECK(sense_destroy(s));
+}
+
+/* For the guard: the folders from ours to the top, and a number that says when they are others. */
+static void the_levels_are_listed(void) {
+    static struct sense_level levels[SENSE_MAX_LEVELS];
+    const char *root = root_make();
+    char folder[700];
+    uint32_t first, generation;
+    put_all();
+    struct sense *s = create(root, NULL);
+    CHECK_EQU(sense_levels(s, levels, &first), 0); /* nothing was read yet */
+    read_now(s);
+    REQUIRE(sense_levels(s, levels, &first) == 2);
+    CHECK(first > 0 && levels[0].version == 2 && levels[1].version == 2);
+    snprintf(folder, sizeof(folder), "%s/sys/fs/cgroup/ebb", root);
+    CHECK_STR(levels[0].folder, folder);
+    snprintf(folder, sizeof(folder), "%s/sys/fs/cgroup", root);
+    CHECK_STR(levels[1].folder, folder);
+    read_now(s);
+    sense_levels(s, levels, &generation);
+    CHECK_EQU(generation, first);
+    root_put_cgroup("/a/b", "1", "max", "max", 0, 0);
+    root_put("proc/self/cgroup", "0::/a/b\n");
+    sense_set_quiet(s, true);
+    read_now(s);
+    CHECK(!reading.has_cgroup && reading.is_cgroup_hidden);
+    CHECK_EQ(reading.cgroup_err.code, -EAGAIN);
+    sense_set_quiet(s, false);
+    read_now(s);
+    CHECK(reading.has_cgroup && !reading.is_cgroup_hidden);
+    CHECK_EQU(sense_levels(s, levels, &generation), 3);
+    CHECK(generation != first && reading.cgroup_generation == generation);
+    root_remove("proc/self/cgroup");
+    read_now(s);
+    CHECK(!reading.has_cgroup && !reading.is_cgroup_hidden);
+    CHECK_EQU(sense_levels(s, levels, &generation), 0);
+    CHECK(sense_destroy(s));
+}
+
 static void the_real_system_is_read(void) {
     struct sense_status list[SENSE_N_SOURCES];
     struct sense *s = create("/", NULL);
@@ -487,6 +584,7 @@ static const struct t_case cases[] = {
     {"nothing_is_absent", nothing_is_absent},
     {"the_best_source_of_stalls_is_taken", the_best_source_of_stalls_is_taken},
     {"totals_that_go_back_are_unknown_once", totals_that_go_back_are_unknown_once},
+    {"faults_are_read_less_often", faults_are_read_less_often},
     {"another_cgroup_is_unknown_once", another_cgroup_is_unknown_once},
     {"changes_are_told_once", changes_are_told_once},
     {"zones_that_come_and_go_are_told", zones_that_come_and_go_are_told},
@@ -495,6 +593,8 @@ static const struct t_case cases[] = {
     {"a_fifo_holds_nothing_up", a_fifo_holds_nothing_up},
     {"the_first_answer_may_be_late", the_first_answer_may_be_late},
     {"options_are_checked", options_are_checked},
+    {"a_reading_opens_nothing", a_reading_opens_nothing},
+    {"the_levels_are_listed", the_levels_are_listed},
     {"the_real_system_is_read", the_real_system_is_read},
 };
 
