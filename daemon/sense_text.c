@@ -1,5 +1,5 @@
-/* Files are opened for every reading: sensors come and go, a test replaces them by rename, and an
- * open descriptor of a removed cgroup would go on to answer. */
+/* sense_text_read() opens its file each time: it is for what is read once. What is read again and
+ * again is kept open, see sense_file.h. */
 #include "daemon/sense_text.h"
 
 #include <dirent.h>

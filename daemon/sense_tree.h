@@ -98,7 +98,7 @@ void sense_tree_close_pressure(struct sense_tree *t);
  * 0 or -ENAMETOOLONG. */
 int sense_tree_path(const struct sense_tree *t, unsigned level, const char *name, char *ret,
                     struct err *e) MUST_CHECK;
-/* The same of the place's own cgroup, for who has no tree. */
+/* The same of a place's own cgroup, without a tree. */
 int sense_tree_place_path(const char *root, const struct sense_tree_place *at, const char *name,
                           char *ret, struct err *e) MUST_CHECK;
 

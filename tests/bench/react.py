@@ -145,7 +145,7 @@ def cgroup_trials():
     for _ in range(A.trials):
         with cage.Cage() as c:
             d = ebbd.Daemon(PACK, SETTINGS, start=False)
-            d.settings["sense"]["root"] = "/"
+            d.settings["sense"].update({"root": "/", "rescan": "10s"})
             d.settings["memory"]["reserve"] = "0B"
             d.write_config()
             d.wrap = c.wrap

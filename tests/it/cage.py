@@ -77,17 +77,20 @@ class Cage:
     def __exit__(self, *_):
         self.close()
 
-    def close(self):
+    def remove(self, folder):
         """When its processes have ended; the kernel may take a moment to see that."""
+        for _ in range(100):
+            try:
+                os.rmdir(folder)
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(0.02)
+
+    def close(self):
         for folder in self.folders:
-            for _ in range(100):
-                try:
-                    os.rmdir(folder)
-                    break
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    time.sleep(0.02)
+            self.remove(folder)
 
     def used(self):
         """Bytes, page cache too."""

@@ -193,6 +193,28 @@ def a_real_limit_is_read():
             c.limit(c.used() + 2 * place)
             wait_until(lambda: left(d) > place * 1.5, 10, "it is read again")
             print("    %s: %r" % (c.what, finding_of(d, "cgroup")))
+            # Moved, and the old one removed: its descriptors say so, or would answer for ever.
+            old = c.v1 or c.v2
+            other = old + "-b"
+            os.mkdir(other)
+            try:
+                write(other + ("/memory.limit_in_bytes" if c.v1 else "/memory.max"), 300 * MIB)
+                write(other + "/cgroup.procs", d.process.pid)
+                wait_until(lambda: os.path.basename(other) in finding_of(d, "cgroup"), 10, "moved")
+                if c.v1:
+                    c.remove(old)
+                ebbd.pause(0.5)
+                check(100 * MIB < left(d) <= 300 * MIB, "left: %r" % left(d))
+                check_eq(len(lines(d, "cgroup is unknown")), 0)
+                d.stop()
+            finally:
+                d.kill()
+                c.remove(other)
+
+
+def write(path, value):
+    with open(path, "w") as f:
+        f.write("%d" % value)
 
 
 def finding_of(d, name):

@@ -418,7 +418,7 @@ def M4_real_pressure():
     the kernel's pressure brings precision down, the bytes go back, and nobody is killed."""
     with cage.Cage() as c:
         d = ebbd.Daemon(ebbd.wide_pack(), SETTINGS, start=False)
-        d.settings["sense"]["root"] = "/"
+        d.settings["sense"].update({"root": "/", "rescan": "10s"})
         d.settings["memory"].update({"reserve": "0B", "changes": 2})
         d.write_config()
         d.wrap = c.wrap

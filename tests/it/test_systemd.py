@@ -140,7 +140,7 @@ def sandbox_hides_no_sensor():
     with Service() as d:
         d.start()
         inside = sources(d)
-    with ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/"}}) as d:
+    with ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/", "rescan": "10s"}}) as d:
         outside = sources(d)
     # Each is in a cgroup of its own.
     for name in set(outside) - {"cgroup", "stall"}:
@@ -456,7 +456,7 @@ def L13_no_proc():
     a /proc."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
         raise Skip("taking /proc away needs root")
-    d = ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/"}}, start=False)
+    d = ebbd.Daemon(ebbd.tiny_pack(), {"sense": {"root": "/", "rescan": "10s"}}, start=False)
     d.wrap = ["unshare", "--mount", "bash", "-c",
               'mount --make-rprivate / && mount -t tmpfs none /proc && exec "$0" "$@"']
     d.start()

@@ -231,6 +231,32 @@ static void a_kernels_file_that_ends_is_gone(void) {
     sense_file_close(&f);
 }
 
+/* A driver that fails: the descriptor is kept, and made anew once in a while. */
+static void what_only_fails_is_kept(void) {
+    struct sense_file f;
+    char c;
+    start(&f);
+    int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || pread(fd, &c, 1, 0) >= 0 || errno != EIO) t_skip("no file here gives EIO");
+    close(fd);
+    CHECK_STR(text_of(&f, "/proc/self/mem", -EIO), "-");
+    CHECK(sense_file_is_open(&f) && f.is_kernels);
+    uint64_t looked_us = f.looked_us;
+    when.now_us += 9 * SECOND;
+    CHECK_STR(text_of(&f, "/proc/self/mem", -EIO), "-");
+    CHECK(sense_file_is_open(&f));
+    CHECK_EQU(f.looked_us, looked_us);
+    when.now_us += SECOND;
+    when.may_open = false;
+    CHECK_STR(text_of(&f, "/proc/self/mem", -EIO), "-");
+    CHECK_EQU(f.looked_us, looked_us);
+    when.may_open = true;
+    CHECK_STR(text_of(&f, "/proc/self/mem", -EIO), "-");
+    CHECK(sense_file_is_open(&f));
+    CHECK_EQU(f.looked_us, when.now_us);
+    sense_file_close(&f);
+}
+
 static const struct t_case cases[] = {
     {"the_descriptor_is_kept", the_descriptor_is_kept},
     {"what_is_replaced_is_followed", what_is_replaced_is_followed},
@@ -239,6 +265,7 @@ static const struct t_case cases[] = {
     {"odd_files_are_errors", odd_files_are_errors},
     {"the_kernels_files_are_read_whole", the_kernels_files_are_read_whole},
     {"a_kernels_file_that_ends_is_gone", a_kernels_file_that_ends_is_gone},
+    {"what_only_fails_is_kept", what_only_fails_is_kept},
 };
 
 int main(int argc, char **argv) {
