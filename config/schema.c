@@ -58,7 +58,7 @@ static const struct schema_key keys[] = {
     {"serve.max_tokens", SCHEMA_COUNT, true, false, AT(serve_max_tokens), 1, 1 << 20, "512",
      "Length of an answer when the request names none"},
     {"serve.threads", SCHEMA_COUNT, false, false, AT(serve_threads), 0, 64, "0",
-     "Compute threads; 0 is one for each big core"},
+     "Compute threads; 0 is one for each big core; no more run at once than the cgroup has CPUs by time"},
     {"serve.prompt_chunk", SCHEMA_COUNT, false, false, AT(serve_prompt_chunk), 1, 512, "32",
      "Prompt tokens taken in one step; running streams wait for one chunk at most"},
     {"serve.connections", SCHEMA_COUNT, true, false, AT(serve_connections), 1, 4096, "128",
