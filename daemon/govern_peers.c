@@ -55,13 +55,14 @@ static uint64_t most_bytes(const struct server *s, const struct gov_settings *se
 
 static struct peers_self self_of(const struct server *s, const struct gov_settings *set,
                                  const struct gov_input *in) {
+    const struct sense_reading *r = &s->swap.reading;
     uint64_t kept = s->model.prefix ? prefix_bytes(s->model.prefix) : 0;
     return (struct peers_self){
         .claim = {.weight = s->config.memory_weight,
                   .held_bytes = add(add(in->weight_bytes, in->other_bytes), kept),
                   .most_bytes = most_bytes(s, set, in)},
         .reserve_bytes = set->reserve_bytes,
-        .is_over_limit = in->is_over_limit || s->swap.reading.cgroup_over_bytes > 0,
+        .is_over_limit = in->is_over_limit || (r->has_cgroup && r->cgroup_over_bytes > 0),
     };
 }
 
