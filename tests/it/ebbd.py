@@ -369,9 +369,10 @@ class Daemon:
         """A file below the fake root, replaced in one step as the kernel's would change."""
         path = os.path.join(self.root, rel)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".new", "w") as f:
+        new = "%s.%d" % (path, threading.get_ident())  # a test may have several writers
+        with open(new, "w") as f:
             f.write(text)
-        os.rename(path + ".new", path)
+        os.rename(new, path)
 
     def set_available(self, available, total=128 << 30):
         self.put("proc/meminfo",

@@ -123,7 +123,8 @@ def never_known_is_not_plenty():
         check_in("cgroupns", text)
         d.set_cgroup(current=30 * MIB, path="/docker/x")
         d.wait_position(0)
-        check_eq(len(lines(d, "cgroup is known: no limit")), 1)
+        # Its files come one after the other, and may be read half way.
+        check(1 <= len(lines(d, "cgroup is known: no limit")) <= 2, "it is reported")
 
 
 @test

@@ -116,7 +116,8 @@ def wait_until_soon(fn):
 @test
 @steady
 def M2_spike():
-    """One reading that says shed, in each of the sources: nothing is done."""
+    """One reading that says shed, in MemAvailable or pressure: nothing is done. (What the own cgroup's
+    limit says counts at once: test_guard.py.)"""
     settings = {"sense": {"interval": "100ms"}}
     with started(settings, prepare=lambda d: d.set_cgroup(
             current=30 * MIB, max=900 * MIB, pressure=(0, 0))) as d:
@@ -125,15 +126,12 @@ def M2_spike():
             n += spike(d, lambda: d.set_available(RESERVE // 4),
                        lambda: d.set_available(ebbd.PLENTY),
                        lambda: d.status()["memory"]["available_bytes"] == RESERVE // 4)
-            n += spike(d, lambda: d.set_cgroup(current=950 * MIB, max=900 * MIB),
-                       lambda: d.set_cgroup(current=30 * MIB, max=900 * MIB),
-                       lambda: d.status()["memory"]["cgroup_left_bytes"] == 0)
             total += 90000  # most of one interval, and none of the next
             d.set_pressure(total, total, rel="sys/fs/cgroup/ebb/memory.pressure")
             wait_until(lambda: (d.status()["memory"]["stall_some_ratio"] or 0) > 0.3, 5, "it is read")
             n += 1
             ebbd.pause(0.3)
-        check(n >= 12, "too few spikes were short enough: %d" % n)
+        check(n >= 10, "too few spikes were short enough: %d" % n)
         check_eq(falls(events), [], "%d spikes" % n)
         check_eq(d.status()["position"], 0)
         print("    %d spikes of one reading, 0 changes" % n)
