@@ -8,8 +8,8 @@
 static const char *const seeds[] = {
     "L,3,2199023255902,2:0:1:100,0:0:2:250,2:1:3:1099511627776",
     "S,-1,268435456,16777216,67108864,30000000,1800000000,1000000,5000000,120,100,1,8000,3000,1,4",
-    "C,1234567,1,1,1,0,1,536870912,-1,1000,500,0,0,-1500,0,-1,144000000,25165824,0,0,7,0,0,0,0,8,5,"
-    "heat",
+    "C,1,1,1,1,0,1,536870912,-1,1000,500,0,0,-1500,0,-1,144000000,251658,0,0,7,0,0,0,0,8,5,heat",
+    "G,1234567,41943040,1048576,3,12",
 };
 
 uint8_t *fuzz_seed(unsigned i, size_t *ret_n) {
@@ -36,6 +36,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n = MIN(size, sizeof(line) - 1);
     if (n > 0) memcpy(line, data, n);
     line[n] = '\0';
+    struct gov_trace_guard g;
+    if (gov_trace_get_guard(line, &g, NULL) == 0)
+        check(line, back, gov_trace_put_guard(&g, back, sizeof(back)));
     if (gov_trace_get_ladder(line, &l, NULL) == 0) {
         check(line, back, gov_trace_put_ladder(l, back, sizeof(back)));
         ladder_destroy(l);
