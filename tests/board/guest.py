@@ -24,7 +24,7 @@ CPUS = {"arm64": "cortex-a76", "amd64": "max"}
 CONSOLES = {"arm64": "ttyAMA0", "amd64": "ttyS0"}
 MEMORY = 1024
 CORES = 2
-BOOT_SECONDS = 240
+BOOT_SECONDS = 600
 
 
 class Lost(Exception):

@@ -5,8 +5,8 @@
  *
  * Runs in the guest, linked statically. While a trial runs the probe opens, allocates and prints
  * nothing, so that it sees the kernel's numbers whatever the cgroup beside it goes through.
- * COMMAND is what lowers the limit; the time starts when the probe sees memory.high of CGROUP, or
- * of the one named by the variable PROBE_LIMIT_OF, change.
+ * COMMAND is what lowers the limit; the time starts when the probe sees memory.high of CGROUP
+ * change.
  *
  * A trial's result is one JSON object on one line. Times are in milliseconds, sizes in bytes. */
 #include <errno.h>
@@ -129,12 +129,11 @@ struct trial {
 };
 
 static void start_trial(struct trial *t, const char *cgroup, const char *pid) {
-    const char *limit_of = getenv("PROBE_LIMIT_OF");
     char proc[64];
     snprintf(proc, sizeof(proc), "/proc/%s", pid);
     t->w = (struct watched){
         .current = open_in(cgroup, "memory.current", O_RDONLY),
-        .high = open_in(limit_of != NULL ? limit_of : cgroup, "memory.high", O_RDONLY),
+        .high = open_in(cgroup, "memory.high", O_RDONLY),
         .events = open_in(cgroup, "memory.events", O_RDONLY),
         .pressure = open_in(cgroup, "memory.pressure", O_RDONLY),
         .statm = open_in(proc, "statm", O_RDONLY),

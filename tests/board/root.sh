@@ -92,7 +92,7 @@ prune() {
 echo "making the $arch system (about a minute)" >&2
 extract "$tmp/root" "$guest_packages"
 extract "$tmp/sysroot" "$build_packages"
-cp "$tmp"/root/boot/vmlinuz-* "$tmp/kernel"
+cp "$tmp/root"/boot/vmlinuz-* "$tmp/kernel"
 "$board_here/initrd.sh" "$tmp/root" "$tmp/initrd"
 finish "$tmp/root"
 prune "$tmp/root"

@@ -19,33 +19,40 @@ UNIT = "/sys/fs/cgroup/system.slice/ebbd.service"
 CONTROL = "/sys/fs/cgroup/control"
 STORY = "Tell a long story about the sea."
 LOADS = ("idle", "stream", "prompt", "slots")
-STREAM_TOKENS = 150
+STREAM_TOKENS = 100
 PROMPT_WORDS = 1850  # about a token each, and the answer's few fit serve.ctx beside them
 
 
-def load_commands(load):
+def load_commands(load, ebb="ebb"):
     """Shell commands of the clients that a load is made of."""
-    complete = "ebb complete '%s' -t 0 -n %d"
+    complete = ebb + " complete '%s' -t 0 -n %d"
     if load == "stream":
         return [complete % (STORY, STREAM_TOKENS)]
     if load == "slots":
         return [complete % ("Part %d. %s" % (i, STORY), STREAM_TOKENS // 2) for i in range(4)]
     if load == "prompt":
         # A new text each time, or its beginning would be kept from the last.
-        return ["ebb complete \"$(cat /proc/sys/kernel/random/uuid) "
+        return [ebb + " complete \"$(cat /proc/sys/kernel/random/uuid) "
                 "$(yes 'the sea and the land' | head -n %d | tr '\\n' ' ')\" -t 0 -n 4"
                 % (PROMPT_WORDS // 5)]
     return []
 
 
 class Trials:
-    def __init__(self, guest, cgroup=UNIT):
+    """`cgroup` is the one whose limit is lowered. `socket` is for a daemon that was started by hand,
+    and `daemon_pid` its process; without it the unit's is taken."""
+
+    def __init__(self, guest, cgroup=UNIT, socket="", daemon_pid=None):
         self.guest = guest
         self.cgroup = cgroup
+        self.ebb = "ebb -s %s" % socket if socket else "ebb"
+        self.daemon_pid = daemon_pid
         self.control_pid = None
         self.restarts_by_hand = 0
 
     def pid(self):
+        if self.daemon_pid is not None:
+            return self.daemon_pid
         return int(self.guest.check("systemctl show -p MainPID --value ebbd"))
 
     def unit(self):
@@ -74,22 +81,19 @@ class Trials:
         self.guest.run("systemctl stop control; sleep 0.2; rmdir %s" % CONTROL)
 
     def status(self, seconds=20):
-        code, text = self.guest.run("ebb status --json", seconds)
+        code, text = self.guest.run(self.ebb + " status --json", seconds)
         if code != 0:
             raise Lost("ebb status gives %d: %s" % (code, text[-500:]))
         return json.loads(text)
 
-    def position(self):
-        return self.status()["position"]
+    def position(self, seconds=20):
+        return self.status(seconds)["position"]
 
     def restore(self, seconds=60):
-        """No limit, and the daemon back at what it held; restarted if it does not come back."""
-        self.guest.run("echo max > %s/memory.high" % self.cgroup)
+        """Until the daemon is back at what it held; it is restarted if it does not come back."""
         if self.cgroup == CONTROL:
             time.sleep(2)
             return
-        if self.cgroup == UNIT:
-            self.guest.run("systemctl set-property --runtime ebbd.service MemoryHigh=infinity", 60)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -98,12 +102,13 @@ class Trials:
             except Lost:
                 pass
             time.sleep(0.3)
-        if self.cgroup == UNIT:
-            self.restarts_by_hand += 1
-            self.start_daemon()
+        if self.daemon_pid is not None:
+            raise Lost("the daemon does not come back to what it held")
+        self.restarts_by_hand += 1
+        self.start_daemon()
 
     def start_load(self, load):
-        for i, command in enumerate(load_commands(load)):
+        for i, command in enumerate(load_commands(load, self.ebb)):
             self.guest.put(command.encode() + b"\n", "/run/board/load%d.sh" % i)
             self.guest.check(
                 "systemctl reset-failed load%d 2> /dev/null; rm -f /run/board/load%d.out;"
@@ -116,19 +121,26 @@ class Trials:
                              " [ -s $f ] && n=$((n + 1)); done; [ $n -ge %d ] && exit 0;"
                              " sleep 0.1; done; exit 1" % len(load_commands(load)), 60)
 
-    def end_load(self, load, seconds=240):
-        """Waits for the clients. True if each got its whole answer."""
+    def end_load(self, load, wait=True, seconds=240):
+        """Waits for the clients, or ends them. True if each got its whole answer, None if there
+        was nothing to wait for."""
         n = len(load_commands(load))
+        if n == 0:
+            return None
+        if not wait:
+            self.guest.run("systemctl stop %s" % " ".join("load%d" % i for i in range(n)))
+            return None
         code, text = self.guest.run(
             "for i in $(seq 0 %d); do while [ $(systemctl show -p SubState --value load$i) = running ];"
             " do sleep 0.2; done; systemctl show -p ExecMainStatus --value load$i;"
             " systemctl stop load$i; done" % (n - 1), seconds)
+        if code != 0:
+            self.guest.run("systemctl stop %s" % " ".join("load%d" % i for i in range(n)))
         return code == 0 and text.split() == ["0"] * n
 
     def lower(self, limit, by="file", load="idle", seconds=20, every_ms=5, trace=True):
         """One lowering of the limit to `limit` bytes, with what the kernel did to each thread."""
-        is_control = self.control_pid is not None and self.cgroup == CONTROL
-        pid = self.control_pid if is_control else self.pid()
+        pid = self.control_pid if self.cgroup == CONTROL else self.pid()
         if by == "systemd":
             how = "systemctl set-property --runtime ebbd.service MemoryHigh=%d" % limit
         else:
@@ -147,27 +159,29 @@ class Trials:
             result.update(read_trace(text, result["start_ms"]))
         return result
 
-    def one(self, share, by="file", load="idle", seconds=20):
-        """A whole trial: the load, the lowering to a share of what is held, the restoring."""
+    def lift(self):
+        """No limit any more."""
+        self.guest.run("echo max > %s/memory.high" % self.cgroup)
+        if self.cgroup == UNIT:
+            self.guest.run("systemctl set-property --runtime ebbd.service MemoryHigh=infinity", 60)
+
+    def one(self, share, by="file", load="idle", seconds=20, wait=True):
+        """A whole trial: the load, the lowering to a share of what is held, and back. Without
+        `wait` the clients are ended after it, however far they are."""
         held = int(self.guest.check("cat %s/memory.current" % self.cgroup))
-        before = self.unit() if self.cgroup == UNIT else {}
-        limit = held * share // 100
+        restarts = self.unit()["NRestarts"]
         self.start_load(load)
         try:
-            result = self.lower(limit, by, load, seconds)
-        finally:
-            complete = None
-            if load != "idle":
-                complete = self.end_load(load)
-        result.update(share=share, by=by, load=load)
-        if self.cgroup == UNIT:
-            after = self.unit()
-            result["complete"] = complete
-            result["restarts"] = int(after["NRestarts"]) - int(before["NRestarts"])
+            result = self.lower(held * share // 100, by, load, seconds)
             try:
-                result["position"] = self.position()
+                result["position"] = self.position(5)
             except Lost:
                 result["position"] = None
+        finally:
+            self.lift()
+            complete = self.end_load(load, wait)
+        result.update(share=share, by=by, load=load, complete=complete,
+                      restarts=int(self.unit()["NRestarts"]) - int(restarts))
         self.restore()
         return result
 
