@@ -1,7 +1,7 @@
 /* probe trial CGROUP PID SECONDS EVERY_MS COMMAND...   a limit is lowered, and what follows is
  * timed probe control CGROUP MIB                             gives way as fast as anything can
  * probe noise PER_SECOND                               a neighbour that forks
- * probe hog MIB SECONDS                                takes memory, 8 MiB at a time, and holds it
+ * probe hog MIB SECONDS                                takes memory, 32 MiB at a time, and holds it
  *
  * Runs in the guest, linked statically. While a trial runs the probe opens, allocates and prints
  * nothing, so that it sees the kernel's numbers whatever the cgroup beside it goes through.
@@ -269,10 +269,9 @@ static _Noreturn void run_control(char **argv) {
 }
 
 static _Noreturn void run_noise(char **argv) {
-    char *command[] = {"/bin/cat", "/proc/loadavg", NULL};
+    char *command[] = {"/proc/self/exe", "nothing", NULL};
     uint64_t rate = strtoull(argv[0], NULL, 10);
-    int null = open("/dev/null", O_WRONLY);
-    if (rate == 0 || null < 0 || dup2(null, STDOUT_FILENO) < 0) die("noise");
+    if (rate == 0) die("noise");
     for (uint64_t next = now_us();; next += 1000000 / rate) {
         waitpid(spawn(command), NULL, 0);
         uint64_t t = now_us();
@@ -281,9 +280,9 @@ static _Noreturn void run_noise(char **argv) {
 }
 
 static int run_hog(char **argv) {
-    size_t n = strtoull(argv[0], NULL, 10) / 8;
+    size_t n = strtoull(argv[0], NULL, 10) / 32;
     for (size_t i = 0; i < n; i++) {
-        void *p = mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE,
+        void *p = mmap(NULL, 32 << 20, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
         if (p == MAP_FAILED) die("mmap");
         sleep_us(20000);
@@ -293,6 +292,7 @@ static int run_hog(char **argv) {
 }
 
 int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "nothing") == 0) return 0;
     if (argc >= 7 && strcmp(argv[1], "trial") == 0) return run_trial(argv + 2);
     if (argc == 4 && strcmp(argv[1], "control") == 0) run_control(argv + 2);
     if (argc == 3 && strcmp(argv[1], "noise") == 0) run_noise(argv + 2);

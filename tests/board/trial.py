@@ -2,11 +2,12 @@
 """Trials of memory.high in a running board: the limit is lowered, and what follows is timed.
 
     trial.py NAME [--share PERCENT] [--load idle|stream|prompt|slots] [--by systemd|file]
-             [--quiet] [--control] [--trials N] [--seconds S]
+             [--quiet] [--control] [--stacks] [--trials N] [--seconds S]
 
 prints a line of JSON for each trial. NAME is a board that `guest.py boot` started. --quiet: without
 the neighbour that forks ten times a second. --control: a process that only reads the limit and
-gives way, instead of the daemon.
+gives way, instead of the daemon. --stacks: also what each thread charged above the limit, by its
+way into the kernel; this slows the daemon down.
 """
 import argparse
 import json
@@ -49,6 +50,7 @@ class Trials:
         self.daemon_pid = daemon_pid
         self.control_pid = None
         self.restarts_by_hand = 0
+        self.stacks = False
 
     def pid(self):
         if self.daemon_pid is not None:
@@ -138,7 +140,7 @@ class Trials:
             self.guest.run("systemctl stop %s" % " ".join("load%d" % i for i in range(n)))
         return code == 0 and text.split() == ["0"] * n
 
-    def lower(self, limit, by="file", load="idle", seconds=20, every_ms=5, trace=True):
+    def lower(self, limit, by="file", seconds=20, every_ms=5):
         """One lowering of the limit to `limit` bytes, with what the kernel did to each thread."""
         pid = self.control_pid if self.cgroup == CONTROL else self.pid()
         if by == "systemd":
@@ -146,17 +148,19 @@ class Trials:
         else:
             how = "sh -c 'echo %d > %s/memory.high'" % (limit, self.cgroup)
         probe = "/usr/lib/board/probe trial %s %d %d %d %s" % (self.cgroup, pid, seconds, every_ms, how)
-        if trace:
-            names = "for t in /proc/%d/task/*; do echo ${t##*/} $(cat $t/comm); done" % pid
-            probe = ("%s; /usr/lib/board/trace.sh start %d; %s; echo TRACE;"
-                     " /usr/lib/board/trace.sh stop" % (names, pid, probe))
+        probe = ("for t in /proc/%d/task/*; do echo ${t##*/} $(cat $t/comm); done;"
+                 " /usr/lib/board/trace.sh start %d %s; %s; echo TRACE; /usr/lib/board/trace.sh stop"
+                 % (pid, pid, "stacks" if self.stacks else "", probe))
         text = self.guest.check(probe, seconds + 60)
         found = re.search(r"^\{.*\}$", text, re.M)
         if not found:
             raise Lost("no result: " + text[-1000:])
         result = json.loads(found.group(0))
-        if trace:
-            result.update(read_trace(text, result["start_ms"]))
+        result.update(read_trace(text, result["start_ms"]))
+        if self.stacks:
+            start = result["start_ms"] / 1000
+            below = seconds if result["below_ms"] is None else result["below_ms"] / 1000
+            result["stacks"] = read_stacks(text, start, start + below)
         return result
 
     def lift(self):
@@ -172,7 +176,7 @@ class Trials:
         restarts = self.unit()["NRestarts"]
         self.start_load(load)
         try:
-            result = self.lower(held * share // 100, by, load, seconds)
+            result = self.lower(held * share // 100, by, seconds)
             try:
                 result["position"] = self.position(5)
             except Lost:
@@ -207,6 +211,27 @@ def read_trace(text, start_ms):
             "causes": events}
 
 
+# On every way, and so of no interest.
+COMMON = re.compile(r"kprobe|ftrace|brk_handler|call_break_hook|do_debug_exception|el[01]|invoke_syscall|"
+                    r"do_syscall_64|entry_SYSCALL|exc_|asm_|int3|charge|kmem_cache_alloc|kmalloc")
+
+
+def read_stacks(text, begin, end):
+    """Charges in the trace between two times, which are those above the limit:
+    {"thread: the functions on the way": how many}, most frequent first."""
+    head, _, lines = text.partition("\nTRACE\n")
+    names = dict(re.findall(r"^(\d+) (\S+)$", head, re.M))
+    counts = {}
+    for pid, at, stack in re.findall(
+            r"-(\d+)\s+\[\d+\]\s+\S+\s+([\d.]+): <stack trace>\n((?: => [^\n]*\n)+)", lines):
+        if not begin <= float(at) <= end:
+            continue
+        ways = [f for f in re.findall(r"=> ([\w.]+)", stack) if not COMMON.search(f)]
+        key = "%s: %s" % (names.get(pid, pid), " < ".join(ways[:8]))
+        counts[key] = counts.get(key, 0) + 1
+    return dict(sorted(counts.items(), key=lambda x: -x[1])[:20])
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("name")
@@ -217,8 +242,10 @@ def main():
     p.add_argument("--seconds", type=int, default=20)
     p.add_argument("--quiet", action="store_true")
     p.add_argument("--control", action="store_true")
+    p.add_argument("--stacks", action="store_true")
     a = p.parse_args()
     t = Trials(Guest(a.name), CONTROL if a.control else UNIT)
+    t.stacks = a.stacks
     if a.control:
         t.start_control(150)
     else:
