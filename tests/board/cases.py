@@ -7,7 +7,9 @@ of tests/it: parts of names. With BOARD_KEEP=1 a board that runs is taken as it 
 Times here are bounds against standing still, not measurements: an emulated board on a busy machine
 takes several times longer than one alone. run.sh --long measures.
 """
+import atexit
 import os
+import signal
 import sys
 import time
 
@@ -372,4 +374,7 @@ def moving(g, seconds):
 
 
 if __name__ == "__main__":
-    main(Board.end)
+    # The emulator is no child that would end with this program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    atexit.register(Board.end)
+    main()

@@ -9,8 +9,10 @@ Run by run.sh --long. Status 1 if what the project promises does not hold:
 - streams are complete, and nothing is killed or restarted.
 """
 import argparse
+import atexit
 import math
 import os
+import signal
 import sys
 import time
 
@@ -105,6 +107,9 @@ def main():
     a = p.parse_args()
     root = os.environ["BOARD_ROOT"]
     g = Guest("long-" + arch_of(root))
+    # The emulator is no child that would end with this program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    atexit.register(g.stop)
     g.boot(arch_of(root), root, os.environ["BOARD_PAYLOAD"])
     t = Trials(g)
     t.start_daemon()
@@ -138,7 +143,6 @@ def main():
     print("\nrestarted by hand, as it did not come back: %d" % t.restarts_by_hand)
     for w in wrong:
         print("does not hold: " + w)
-    g.stop()
     sys.exit(1 if wrong else 0)
 
 
