@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds everything and runs every test, in CI and on a developer's machine alike.
 #
-#   tests/run.sh            all stages
+#   tests/run.sh            all stages but `board`, which CI=true adds
 #   tests/run.sh lint unit  only these
 #
-# Stages, in this order: lint gcc clang unit kern arm golden it asan tsan fuzz. A stage builds what
-# it needs, so that each can be run alone. Build folders are build-*, kept between runs; logs are in
+# Stages, in this order: lint gcc clang unit kern arm golden it asan tsan fuzz board. A stage builds
+# what it needs, so that each can be run alone. Build folders are build-*, kept between runs; logs are in
 # build-logs/. The last line is "N passed, N failed", with ", N skipped" if any were; exit status 1
 # if one failed.
 #
@@ -16,8 +16,10 @@ cd "$(dirname "$0")/.." || exit 1
 root=$PWD
 . ./packages.sh
 
-all="lint gcc clang unit kern arm golden it asan tsan fuzz"
-stages=${*:-$all}
+all="lint gcc clang unit kern arm golden it asan tsan fuzz board"
+usual=$all
+[ "${CI:-}" = true ] || usual=${all% board}
+stages=${*:-$usual}
 for s in $stages; do
     case " $all " in
     *" $s "*) ;;
@@ -145,6 +147,20 @@ stage_tsan() {
 stage_fuzz() {
     need base || return
     run_tests fuzz build-gcc --suite fuzz -t 3
+}
+# Whole systems in the emulator: minutes, and half an hour when they are made first.
+stage_board() {
+    local log=$logs/board.out said
+    if ! install_packages build board; then
+        echo "    packages could not be installed"
+        count 0 1 0
+        return
+    fi
+    timeout -k 60 3600 tests/board/run.sh > "$log" 2>&1
+    grep -E '^(FAIL|skip) ' -B8 "$log"
+    said=$(tail -n 1 "$log" | sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p')
+    # shellcheck disable=SC2086
+    count ${said:-0 1 0}
 }
 
 if ! install_packages build test; then
