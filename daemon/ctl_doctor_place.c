@@ -34,9 +34,19 @@ static void check_limits(struct ctl_doctor *d) {
     if (!line || sscanf(line, "Max open files %lu", &soft) != 1) return;
     ctl_doctor_say(d, soft < 256 ? CTL_NOTE : CTL_GOOD, "limits",
                    "raise LimitNOFILE= in the unit: each client is one",
-                   "the daemon may open %lu files; it locks no memory, so LimitMEMLOCK= is of no "
-                   "matter",
-                   soft);
+                   "the daemon may open %lu files", soft);
+}
+
+/* Its code is page cache, and a lowered memory.high would have it read from disk again. */
+static void check_locked(struct ctl_doctor *d) {
+    char text[8192];
+    uint64_t bytes;
+    if (ctl_doctor_read_pid(d, "status", text, sizeof(text)) < 0) return;
+    if (!status_bytes(text, "VmLck:", &bytes)) return;
+    ctl_doctor_say(d, bytes > 0 ? CTL_GOOD : CTL_NOTE, "program",
+                   "raise LimitMEMLOCK= in the unit to 64M: without it a lowered memory.high can "
+                   "stop the daemon for seconds",
+                   "%.1f MiB of the daemon's code are locked in memory", (double)bytes / 1048576);
 }
 
 /* The number behind a key of /proc/PID/status, in bytes. */

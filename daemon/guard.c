@@ -23,6 +23,7 @@
 #include "core/reader.h"
 #include "core/shed.h"
 #include "core/store.h"
+#include "daemon/sense.h"
 #include "daemon/sense_cgroup.h"
 #include "daemon/sense_file.h"
 
@@ -215,9 +216,14 @@ static void guard_shed(struct guard *g) {
     if (has_given || !was_exhausted) guard_report(g);
 }
 
-static void guard_set_over(struct guard *g, bool on) {
+static void guard_hush(struct guard *g, bool on) {
     mem_hold(g->o.mem, on);
     if (g->o.reader) reader_hold(g->o.reader, on);
+    if (g->o.sense) sense_set_quiet(g->o.sense, on);
+}
+
+static void guard_set_over(struct guard *g, bool on) {
+    guard_hush(g, on);
     atomic_store_explicit(&g->is_exhausted, false, memory_order_relaxed);
     if (on) atomic_store_explicit(&g->was_over, true, memory_order_relaxed);
     atomic_store_explicit(&g->is_over, on, memory_order_relaxed);
@@ -306,8 +312,7 @@ void guard_stop(struct guard *g) {
     levels_destroy(g->levels);
     levels_destroy(atomic_load_explicit(&g->offered, memory_order_relaxed));
     levels_destroy(atomic_load_explicit(&g->retired, memory_order_relaxed));
-    mem_hold(g->o.mem, false);
-    if (g->o.reader) reader_hold(g->o.reader, false);
+    guard_hush(g, false);
     close(g->wake_fd);
     free(g);
 }
@@ -374,10 +379,6 @@ bool guard_has_lost(const struct guard *g) {
 
 bool guard_is_over(const struct guard *g) {
     return atomic_load_explicit(&g->is_over, memory_order_relaxed);
-}
-
-const atomic_bool *guard_over_flag(const struct guard *g) {
-    return &g->is_over;
 }
 
 bool guard_is_exhausted(const struct guard *g) {

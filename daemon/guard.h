@@ -34,6 +34,7 @@ struct ladder;
 struct mem;
 struct prefix;
 struct reader;
+struct sense;
 struct store;
 
 enum {
@@ -50,6 +51,7 @@ struct guard_opts {
     struct prefix *prefix;
     struct mem *mem;        /* held above the limit (mem_hold()) */
     struct reader *reader;  /* likewise (reader_hold()) */
+    struct sense *sense;    /* likewise (sense_set_quiet()); NULL: there is none */
     void (*wake)(void *ud); /* thread: guard; must not charge (uv_async_send) */
     void *ud;
 };
@@ -80,8 +82,6 @@ int guard_set_levels(struct guard *g, char (*folders)[SENSE_MAX_PATH], unsigned 
 /* A level's files no longer answer: it was moved or removed. Set the levels anew, below. */
 bool guard_has_lost(const struct guard *g);
 bool guard_is_over(const struct guard *g);
-/* For sensors: true while above. Borrowed. */
-const atomic_bool *guard_over_flag(const struct guard *g);
 /* Above, and there is nothing left to give: waiting is in vain. */
 bool guard_is_exhausted(const struct guard *g);
 /* Looks at the limits now, on the calling thread, before something that charges; above one it wakes

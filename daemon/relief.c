@@ -10,6 +10,7 @@
 #include "core/store.h"
 #include "daemon/guard.h"
 #include "daemon/log.h"
+#include "daemon/program.h"
 #include "daemon/sense.h"
 #include "daemon/server_internal.h"
 
@@ -45,6 +46,16 @@ static void relief_wake(void *ud) {
     uv_async_send(&s->wake);
 }
 
+static void lock_program(const struct server *s) {
+    struct err e = {0};
+    uint64_t bytes;
+    if (program_lock(&bytes, &e) < 0)
+        log_event(s->log, LOG_WARN, "%s; a lowered memory.high may stop it for seconds", e.msg);
+    else
+        log_event(s->log, LOG_DEBUG, "%.1f MiB of the program are locked in memory",
+                  (double)bytes / 1048576);
+}
+
 int relief_start(struct server *s, struct err *e) {
     const struct guard_opts o = {
         .store = s->model.store,
@@ -52,11 +63,13 @@ int relief_start(struct server *s, struct err *e) {
         .prefix = s->model.prefix,
         .mem = s->model.mem,
         .reader = s->model.reader,
+        .sense = s->swap.sense,
         .wake = relief_wake,
         .ud = s,
     };
     int r = guard_start(&o, &s->swap.guard, e);
     if (r < 0) return r;
+    lock_program(s);
     watch_levels(s);
     swap_lend(s);
     return 0;
@@ -83,7 +96,6 @@ void relief_wait(struct server *s) {
 void relief_tick(struct server *s) {
     struct guard *g = s->swap.guard;
     if (!g) return;
-    sense_set_quiet(s->swap.sense, guard_is_over(g));
     if (guard_is_over(g)) return;
     mem_settle(s->model.mem);
     bool is_lost = guard_has_lost(g) && server_now_us() - s->swap.levels_us >= AGAIN_US;

@@ -128,8 +128,8 @@ void sense_read(struct sense *s, uint64_t now_us, struct sense_reading *ret);
 /* The trigger on our cgroup's memory.pressure came or went (watch.h). */
 void sense_set_owns_pressure(struct sense *s, bool owns);
 
-/* Above a limit of our cgroup: from the next reading on nothing is opened or looked for, until it
- * is set back. What was open goes on to answer. */
+/* Above a limit of our cgroup: from now on nothing is opened or looked for, until it
+ * is set back. What was open goes on to answer. Thread: any. */
 void sense_set_quiet(struct sense *s, bool is_quiet);
 void sense_set_rescan(struct sense *s, uint64_t rescan_us);
 

@@ -117,7 +117,7 @@ static bool is_due(const struct sense_clocks *c, const struct sense_when *w) {
 int sense_cpufreq_read(struct sense_clocks *c, const struct sense_when *w,
                        struct sense_cpufreq *ret, struct err *e) {
     struct sense_cpufreq f = {.least_permille = UINT32_MAX};
-    if (w->may_open && is_due(c, w)) scan(c, w);
+    if (sense_may_open(w) && is_due(c, w)) scan(c, w);
     if (!c->has_scanned)
         return err_set(e, -EAGAIN, "the clocks were not looked for before the limit");
     struct err first = c->scan_err;

@@ -111,8 +111,8 @@ static int prepare(struct sense_file *f, const char *path, const struct sense_wh
     if (was_replaced) drop(f);
     if (f->fd >= 0) return 0;
     bool was_sought = f->code < 0 && !is_passing(f->code);
-    if (!was_replaced && was_sought && (!w->may_open || !is_due(f, w))) return f->code;
-    if (!was_replaced && !w->may_open) return -EAGAIN;
+    if (!was_replaced && was_sought && (!sense_may_open(w) || !is_due(f, w))) return f->code;
+    if (!was_replaced && !sense_may_open(w)) return -EAGAIN;
     *ret_is_fresh = true;
     return look(f, path, w);
 }
@@ -122,7 +122,7 @@ static int prepare(struct sense_file *f, const char *path, const struct sense_wh
 static int recover(struct sense_file *f, const char *path, const struct sense_when *w,
                    bool is_fresh, int code, char *ret, size_t cap, size_t *ret_n) {
     f->code = code;
-    if (!is_fresh && w->may_open && (is_gone(code) || is_due(f, w))) {
+    if (!is_fresh && sense_may_open(w) && (is_gone(code) || is_due(f, w))) {
         drop(f);
         if (look(f, path, w) < 0) return f->code;
         f->code = read_whole(f->fd, ret, cap, ret_n);

@@ -17,6 +17,7 @@
 #ifndef EBB_DAEMON_SENSE_FILE_H
 #define EBB_DAEMON_SENSE_FILE_H
 
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "core/defs.h"
@@ -25,10 +26,16 @@ struct err;
 
 /* When a reading is made, and what it may cost. */
 struct sense_when {
-    uint64_t now_us;    /* CLOCK_MONOTONIC */
-    uint64_t rescan_us; /* an absent file is looked for again after so long */
-    bool may_open;      /* false above a limit */
+    uint64_t now_us;              /* CLOCK_MONOTONIC */
+    uint64_t rescan_us;           /* an absent file is looked for again after so long */
+    bool may_open;                /* false above a limit */
+    const _Atomic bool *is_quiet; /* the same while the reading goes on; NULL: it stays as it is */
 };
+
+static inline bool sense_may_open(const struct sense_when *w) {
+    if (!w->may_open) return false;
+    return !w->is_quiet || !atomic_load_explicit(w->is_quiet, memory_order_relaxed);
+}
 
 /* Of the owner's memory; its fields are this module's. */
 struct sense_file {

@@ -241,7 +241,7 @@ int sense_quota_read(struct sense_quotas *q, const struct sense_when *w, struct 
                      struct err *e) {
     struct sense_quota best = {.permille = SENSE_QUOTA_NONE};
     bool has = false;
-    if (w->may_open && is_due(q, w)) {
+    if (sense_may_open(w) && is_due(q, w)) {
         q->scan_err = (struct err){0};
         q->scan_code = scan(q, &q->scan_err);
         q->has_scanned = true;

@@ -156,7 +156,7 @@ static int read_throttled(struct sense_rpi *at, const struct sense_when *w, uint
 
 int sense_rpi_read(struct sense_rpi *at, const char *root, const struct sense_when *w,
                    uint32_t *ret_bits, uint32_t *ret_mask, struct err *e) {
-    if (w->may_open && is_due(at, w)) {
+    if (sense_may_open(w) && is_due(at, w)) {
         int r = search(at, root, e);
         if (r < 0) return r;
         at->has_searched = true;

@@ -56,7 +56,8 @@ static void read_sensors(void *ud, struct sense_slow_result *ret) {
     const struct sense_when w = {
         .now_us = ret->begun_us,
         .rescan_us = atomic_load_explicit(&s->rescan_us, memory_order_relaxed),
-        .may_open = !atomic_load_explicit(&s->is_quiet, memory_order_relaxed),
+        .may_open = true,
+        .is_quiet = &s->is_quiet,
     };
     ret->has_thermal = sense_thermal_read(s->zones_kept, &w, &ret->thermal, &ret->thermal_err) == 0;
     ret->has_cpufreq = sense_cpufreq_read(s->clocks_kept, &w, &ret->cpufreq, &ret->cpufreq_err) ==

@@ -318,7 +318,7 @@ static bool is_due(const struct sense_zones *z, const struct sense_when *w) {
 
 int sense_thermal_read(struct sense_zones *z, const struct sense_when *w, struct sense_thermal *ret,
                        struct err *e) {
-    if (w->may_open && is_due(z, w)) scan(z, w);
+    if (sense_may_open(w) && is_due(z, w)) scan(z, w);
     if (!z->has_scanned)
         return err_set(e, -EAGAIN, "the thermal zones were not looked for before the limit");
     if (z->scan_code < 0) return err_set(e, z->scan_code, "%s", z->scan_err.msg);

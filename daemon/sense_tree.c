@@ -187,11 +187,11 @@ int sense_tree_look(struct sense_tree *t, const struct sense_when *w, struct err
     bool is_same_text = t->has_looked && n == t->n_text && memcmp(text, t->text, n) == 0;
     bool is_due = w->now_us < t->looked_us || w->now_us - t->looked_us >= w->rescan_us;
     bool is_settled = t->has_place && !t->at.memory.is_fallback;
-    if (is_same_text && !t->must_look && (is_settled || !is_due || !w->may_open)) {
+    if (is_same_text && !t->must_look && (is_settled || !is_due || !sense_may_open(w))) {
         if (!t->has_place && e) *e = t->err;
         return t->err.code;
     }
-    if (!w->may_open)
+    if (!sense_may_open(w))
         return err_set(e, -EAGAIN,
                        "our cgroup changed above its limit, and is not looked at there");
     memcpy(t->text, text, n);
