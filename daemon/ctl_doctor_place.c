@@ -37,6 +37,16 @@ static void check_limits(struct ctl_doctor *d) {
                    "the daemon may open %lu files", soft);
 }
 
+/* The number behind a key of /proc/PID/status, in bytes. */
+static bool status_bytes(const char *text, const char *key, uint64_t *ret) {
+    const char *line = strstr(text, key);
+    unsigned long long kib;
+    if (!line || sscanf(line + strlen(key), " %llu kB", &kib) != 1) return false;
+    if (kib > UINT64_MAX / 1024) return false;
+    *ret = (uint64_t)kib * 1024;
+    return true;
+}
+
 /* Its code is page cache, and a lowered memory.high would have it read from disk again. */
 static void check_locked(struct ctl_doctor *d) {
     char text[8192];
@@ -47,16 +57,6 @@ static void check_locked(struct ctl_doctor *d) {
                    "raise LimitMEMLOCK= in the unit to 64M: without it a lowered memory.high can "
                    "stop the daemon for seconds",
                    "%.1f MiB of the daemon's code are locked in memory", (double)bytes / 1048576);
-}
-
-/* The number behind a key of /proc/PID/status, in bytes. */
-static bool status_bytes(const char *text, const char *key, uint64_t *ret) {
-    const char *line = strstr(text, key);
-    unsigned long long kib;
-    if (!line || sscanf(line + strlen(key), " %llu kB", &kib) != 1) return false;
-    if (kib > UINT64_MAX / 1024) return false;
-    *ret = (uint64_t)kib * 1024;
-    return true;
 }
 
 static void check_own_swap(struct ctl_doctor *d) {
@@ -201,7 +201,7 @@ static void check_cgroup(struct ctl_doctor *d) {
     }
     if (read_place(d, &p, "memory.current", text, sizeof(text)) < 0) return; /* see `cgroup` */
     check_limit(d, &p, "memory.high", "MemoryHigh=",
-                "below what is held the kernel slows the daemon down for ever, and never kills it");
+                "the daemon gives way to it; where it cannot, the kernel slows it down");
     check_limit(d, &p, "memory.max", "MemoryMax=", "above it the kernel kills the daemon");
     check_events(d, &p);
 }
@@ -325,6 +325,7 @@ static void check_watch(struct ctl_doctor *d) {
 void ctl_doctor_place(struct ctl_doctor *d) {
     if (d->pid != 0) {
         check_limits(d);
+        check_locked(d);
         check_own_swap(d);
         check_cgroup(d);
         check_sandbox(d);

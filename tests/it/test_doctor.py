@@ -61,7 +61,8 @@ FULL = {
     CPU + "scaling_driver": "cpufreq-dt\n",
     "/usr/lib/aarch64-linux-gnu/systemd/libsystemd-shared-257.so": "x",
     OF_PID + "limits": LIMITS, OF_PID + "cgroup": "0::/system.slice/ebbd.service\n",
-    OF_PID + "status": "Name:\tebbd\nVmRSS:\t  300000 kB\nVmSwap:\t       0 kB\n",
+    OF_PID + "status": "Name:\tebbd\nVmLck:\t    3152 kB\nVmRSS:\t  300000 kB\n"
+                       "VmSwap:\t       0 kB\n",
     OF_PID + "mountinfo": MOUNTS,
     OF_PID + "environ": "A=1\0MEMORY_PRESSURE_WATCH=/sys/fs/cgroup/x/memory.pressure\0B=2\0",
 }
@@ -313,8 +314,10 @@ def the_pressure_file():
 @test
 def limits_of_the_unit():
     one_thing({UNIT + "memory.high": "%d\n" % (210 * MIB)}, "memory.high", "BAD",
-              "slows the daemon down for ever", "raise MemoryHigh= of /system.slice/ebbd.service")
+              "the kernel slows it down", "raise MemoryHigh= of /system.slice/ebbd.service")
     one_thing({UNIT + "memory.high": "%d\n" % (230 * MIB)}, "memory.high", "note")
+    one_thing({OF_PID + "status": "VmLck:\t       0 kB\nVmSwap:\t       0 kB\n"}, "program", "note",
+              "raise LimitMEMLOCK=")
     one_thing({UNIT + "memory.max": "%d\n" % (100 * MIB)}, "memory.max", "BAD", "kills the daemon")
     one_thing({"/sys/fs/cgroup/system.slice/memory.max": "%d\n" % (50 * MIB)}, "memory.max", "BAD",
               "50.0 MiB at /system.slice")
