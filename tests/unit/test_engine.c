@@ -443,6 +443,29 @@ static void a_swap_keeps_what_was_cached(void) {
     rig_fini(&r);
 }
 
+/* A step under a plan that another one should replace ends at a layer, the one after it is spared,
+ * and taken again it gives the same bits. */
+static void an_urgent_plan_breaks_off_one_step(void) {
+    static logits_t want, got;
+    _Atomic uint64_t urgent;
+    struct rig r;
+    struct err e = {0};
+    rig_init(&r, TOY_PLAIN, 2, 8);
+    feed(&r, r.toy.full, 1, 1, want);
+    struct engine_row row = {r.kv, 0, token_at(&r, 0, 0), got[0]};
+    r.toy.full->urgent = &urgent;
+    atomic_init(&urgent, r.toy.full->epoch); /* not newer than the plan is */
+    REQUIRE_OK(engine_step(r.en, r.toy.full, &row, 1, &e), &e);
+    atomic_store(&urgent, r.toy.full->epoch + 1);
+    CHECK_EQ(engine_step(r.en, r.toy.full, &row, 1, &e), -EAGAIN);
+    CHECK_STR(e.msg, "a newer plan waits");
+    memset(got, 0, sizeof(got));
+    REQUIRE_OK(engine_step(r.en, r.toy.full, &row, 1, &e), &e);
+    CHECK_MEM(got, want, sizeof(got[0]));
+    CHECK_EQ(engine_step(r.en, r.toy.full, &row, 1, &e), -EAGAIN);
+    rig_fini(&r);
+}
+
 static void bad_steps_are_refused(void) {
     struct rig r;
     struct err e = {0};
@@ -739,6 +762,7 @@ static const struct t_case cases[] = {
     {"a_swap_keeps_what_was_cached", a_swap_keeps_what_was_cached},
     {"streamed_units_give_the_same_bits", streamed_units_give_the_same_bits},
     {"a_unit_that_cannot_be_read_fails_the_step", a_unit_that_cannot_be_read_fails_the_step},
+    {"an_urgent_plan_breaks_off_one_step", an_urgent_plan_breaks_off_one_step},
     {"bad_steps_are_refused", bad_steps_are_refused},
     {"creation_fails_cleanly", creation_fails_cleanly},
 };
