@@ -85,7 +85,7 @@ run_board() { # run_board ARCH
         python3 $here/long.py --trials "$trials" || n_failed=$((n_failed + 1))
         return
     fi
-    python3 $here/cases.py "${chosen[@]}" | tee "$said" | sed '$d'
+    python3 -u $here/cases.py "${chosen[@]}" | tee "$said" | sed -u '$d'
     local counts
     counts=$(tail -n 1 "$said" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
     # shellcheck disable=SC2086
