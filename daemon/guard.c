@@ -139,6 +139,7 @@ static void level_look(struct level *l, char stat[MAX_STAT], struct guard_sight 
     uint64_t high, max, used = 0;
     int r = level_limit(l, HIGH, &high);
     if (r == 0) r = level_limit(l, MAX_FILE, &max);
+    if (r == 0 && max < UINT64_MAX) max -= MIN(max / 16, (uint64_t)GUARD_RESERVE_BYTES);
     uint64_t limit = r == 0 ? MIN(high, max) : UINT64_MAX;
     if (r == 0 && limit < UINT64_MAX) r = level_used(l, limit, stat, &used);
     if (r == -ENODEV || r == -ENOENT || r == -ESTALE) ret->has_lost = true;

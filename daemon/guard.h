@@ -18,8 +18,9 @@
  * The loop is woken at each move and each decision. It must then stay away from whatever charges
  * until guard_wait() says that the guard is below or has nothing left to give.
  *
- * memory.max is watched alike, but the kernel kills when it is written below what is held before it
- * wakes anyone: only memory.high can be lowered safely. */
+ * memory.max is watched alike, with GUARD_RESERVE_BYTES kept below it: when it is written below
+ * what is held the kernel kills before it wakes anyone. So it may come down in steps of less than
+ * that; only memory.high can be lowered at once. */
 #ifndef EBB_DAEMON_GUARD_H
 #define EBB_DAEMON_GUARD_H
 
@@ -42,6 +43,7 @@ enum {
     GUARD_HURRY_US = 5000, /* above a limit */
     GUARD_PATIENCE_US = 20000,
     GUARD_MAX_LEVELS = 16,
+    GUARD_RESERVE_BYTES = 8 << 20, /* or a sixteenth of memory.max, if that is less */
 };
 
 /* Borrowed until guard_stop() has returned. */

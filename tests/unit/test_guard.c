@@ -170,6 +170,21 @@ static void page_cache_does_not_count(void) {
     rig_fini(&r);
 }
 
+/* Below memory.max some room is kept, as beyond it the kernel kills. */
+static void memory_max_is_not_touched(void) {
+    struct rig r;
+    struct guard_act a;
+    rig_init(&r);
+    put_bytes(&r, OWN "memory.max", held(&r) + 8 * MIB);
+    await_looks(&r, 3);
+    CHECK_EQU(position(&r), 0);
+    put_bytes(&r, OWN "memory.max", held(&r) + 7 * MIB);
+    while (position(&r) == 0) sched_yield();
+    REQUIRE(guard_next(r.guard, &a));
+    CHECK_EQU(a.over_bytes, MIB);
+    rig_fini(&r);
+}
+
 static void a_parents_limit_counts(void) {
     struct rig r;
     struct guard_act a;
@@ -301,6 +316,7 @@ static const struct t_case cases[] = {
     {"below_it_does_nothing", below_it_does_nothing},
     {"what_is_over_goes_at_once", what_is_over_goes_at_once},
     {"page_cache_does_not_count", page_cache_does_not_count},
+    {"memory_max_is_not_touched", memory_max_is_not_touched},
     {"a_parents_limit_counts", a_parents_limit_counts},
     {"a_running_step_keeps_its_weights", a_running_step_keeps_its_weights},
     {"while_the_loop_publishes_it_waits", while_the_loop_publishes_it_waits},
