@@ -139,8 +139,8 @@ int sense_cgroup_parse_top(const char *text, size_t n, const char *point, char *
     const char *line, *top = NULL;
     size_t at = 0, n_line, n_top = 0;
     while (at < n && sense_text_line(text, n, &at, "", &line, &n_line, NULL) == 0) {
-        const char *this_top;
-        size_t n_this;
+        const char *this_top = NULL;
+        size_t n_this = 0;
         /* The last one mounted there covers the others. */
         if (parse_mount(line, n_line, point, &this_top, &n_this)) top = this_top, n_top = n_this;
     }
