@@ -28,6 +28,12 @@ def set_high(d, high, path="/ebb"):
     d.put("sys/fs/cgroup%s/memory.high" % path, "%d\n" % high)
 
 
+def asked(d):
+    """A request, after a reload: that reads the sensors, which the minute would not."""
+    d.process.send_signal(1)
+    return d.complete("a", max_tokens=1).status
+
+
 def decisions(trace):
     with open(trace) as f:
         return [x.rstrip("\n").split(",") for x in f if x.startswith("G")]
@@ -69,16 +75,14 @@ def below_the_floor_it_refuses_and_rests():
         n = d.status()["positions"]
         set_high(d, 1 * MIB)
         d.wait_position(n)
-        d.process.send_signal(1)  # a reload reads the sensors, which the minute would not
-        wait_until(lambda: d.complete("a", max_tokens=1).status == 503, 20, "work is refused")
+        wait_until(lambda: asked(d) == 503, 60, "work is refused")
         check_in("emory", str(d.complete("a", max_tokens=1).body))
         before, log = cpu_ticks(d.process.pid), len(d.log())
         time.sleep(3)
         check(cpu_ticks(d.process.pid) - before < 60, "it does not spin")
         check(d.log()[log:].count("\n") < 5, "it does not fill the log")
         set_high(d, 2 * HELD)
-        d.process.send_signal(1)
-        wait_until(lambda: d.complete("a", max_tokens=1).status == 200, 20, "work is taken again")
+        wait_until(lambda: asked(d) == 200, 60, "work is taken again")
 
 
 @test
