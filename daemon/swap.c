@@ -184,10 +184,13 @@ static void on_read(void *ud, const struct pack_extent *x, struct slab *slab, co
         server_check_ended(s);
         return;
     }
-    enum pager_end end = slab                    ? PAGER_READ_OK
-                         : e->code == -ECANCELED ? PAGER_READ_CANCELLED
-                                                 : PAGER_READ_FAILED;
-    if (end != PAGER_READ_CANCELLED) look_at_read(s, end == PAGER_READ_FAILED, e);
+    /* Above the limit the reader ends reads by itself: they are paced like failed ones. */
+    bool is_cancelled = !slab && e->code == -ECANCELED;
+    bool is_held = is_cancelled && w->guard && guard_is_over(w->guard);
+    enum pager_end end = slab                       ? PAGER_READ_OK
+                         : is_cancelled && !is_held ? PAGER_READ_CANCELLED
+                                                    : PAGER_READ_FAILED;
+    if (!is_cancelled) look_at_read(s, end == PAGER_READ_FAILED, e);
     if (pager_read_done(w->pager, x->unit, part, end, server_now_us()))
         w->units[x->unit].arrived[part] = slab;
     else
