@@ -5,6 +5,7 @@
 
 #include "core/err.h"
 #include "daemon/sense_file.h"
+#include "daemon/sense_folder.h"
 #include "daemon/sense_text.h"
 
 enum { MAX_TEXT = 64 };
@@ -27,6 +28,7 @@ struct sense_clocks {
     const char *root; /* borrowed */
     bool has_scanned;
     uint64_t scanned_us;
+    struct sense_folder folder;
     struct err scan_err; /* of the folder, or of the first policy without a greatest clock */
     uint32_t n;
     struct policy policies[SENSE_MAX_POLICIES];
@@ -37,6 +39,7 @@ int sense_cpufreq_create(const char *root, struct sense_clocks **ret, struct err
     struct sense_clocks *c = calloc(1, sizeof(*c));
     if (!c) return err_set(e, -ENOMEM, "no memory to read the clocks");
     c->root = root;
+    sense_folder_init(&c->folder);
     *ret = c;
     return 0;
 }
@@ -49,6 +52,7 @@ static void close_all(struct sense_clocks *c) {
 void sense_cpufreq_destroy(struct sense_clocks *c) {
     if (!c) return;
     close_all(c);
+    sense_folder_close(&c->folder);
     free(c);
 }
 
@@ -86,13 +90,15 @@ static int read_cap(struct sense_clocks *c, const struct sense_when *w, struct p
 static void scan(struct sense_clocks *c, const struct sense_when *w) {
     char path[SENSE_MAX_PATH];
     size_t n = 0, n_beyond;
-    close_all(c);
-    c->scan_err = (struct err){0};
+    struct err e = {0};
     c->has_scanned = true;
     c->scanned_us = w->now_us;
-    if (sense_text_path(path, &c->scan_err, c->root, "/sys/devices/system/cpu/cpufreq") < 0 ||
-        sense_text_numbered(path, "policy", c->numbers, SENSE_MAX_POLICIES, &n, &n_beyond,
-                            &c->scan_err) < 0)
+    int r = sense_text_path(path, &e, c->root, "/sys/devices/system/cpu/cpufreq");
+    if (r == 0 && sense_folder_is_same(&c->folder, path)) return;
+    close_all(c);
+    c->scan_err = e;
+    if (r < 0 || sense_text_numbered(path, "policy", c->numbers, SENSE_MAX_POLICIES, &n, &n_beyond,
+                                     &c->scan_err) < 0)
         return; /* scan_err says why */
     for (size_t i = 0; i < n; i++) {
         struct policy p = {.clock = {.number = c->numbers[i]}};

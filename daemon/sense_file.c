@@ -23,7 +23,7 @@ void sense_file_close(struct sense_file *f) {
     sense_file_init(f);
 }
 
-static bool is_kernels(int fd) {
+bool sense_file_is_kernels(int fd) {
     struct statfs fs;
     if (fstatfs(fd, &fs) < 0) return false;
     switch ((unsigned long)fs.f_type) {
@@ -51,7 +51,7 @@ static int open_now(struct sense_file *f, const char *path) {
     f->fd = fd;
     f->dev = st.st_dev;
     f->ino = st.st_ino;
-    f->is_kernels = is_kernels(fd);
+    f->is_kernels = sense_file_is_kernels(fd);
     return 0;
 }
 

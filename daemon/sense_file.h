@@ -61,6 +61,9 @@ void sense_file_close(struct sense_file *f);
 int sense_file_read(struct sense_file *f, const char *path, const struct sense_when *w, char *ret,
                     size_t cap, size_t *ret_n, struct err *e) MUST_CHECK;
 
+/* The descriptor is of a file system of the kernel's own. */
+bool sense_file_is_kernels(int fd);
+
 /* An open descriptor is at hand: a reading opens nothing. */
 static inline bool sense_file_is_open(const struct sense_file *f) {
     return f->fd >= 0;

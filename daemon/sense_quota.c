@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "daemon/sense_cgroup.h"
 #include "daemon/sense_file.h"
+#include "daemon/sense_folder.h"
 #include "daemon/sense_text.h"
 
 static_assert((int)SENSE_QUOTA_MAX_PATH == (int)SENSE_CGROUP_MAX_PATH, "one kind of path");
@@ -35,15 +37,18 @@ static const struct mount {
 struct level {
     const struct mount *mount;
     size_t n_path;
+    struct sense_folder folder;      /* another name in it, and absent files are looked for */
     struct sense_file quota, period; /* cpu.max alone of version 2 */
 };
 
 struct sense_quotas {
     const char *root, *self; /* borrowed */
+    struct sense_file self_file;
     bool has_scanned;
     uint64_t scanned_us;
     int scan_code;
     struct err scan_err;
+    unsigned n_looks;                    /* since the mounts were looked for */
     char paths[2][SENSE_QUOTA_MAX_PATH]; /* of version 2 and 1; "" = at the top */
     uint32_t n;
     struct level levels[N_MOUNTS * MAX_LEVELS];
@@ -141,12 +146,14 @@ int sense_quota_create(const char *root, const char *self, struct sense_quotas *
     if (!q) return err_set(e, -ENOMEM, "no memory to read the quota of CPUs");
     q->root = root;
     q->self = self;
+    sense_file_init(&q->self_file);
     *ret = q;
     return 0;
 }
 
 static void close_levels(struct sense_quotas *q) {
     for (uint32_t i = 0; i < q->n; i++) {
+        sense_folder_close(&q->levels[i].folder);
         sense_file_close(&q->levels[i].quota);
         sense_file_close(&q->levels[i].period);
     }
@@ -156,6 +163,7 @@ static void close_levels(struct sense_quotas *q) {
 void sense_quota_destroy(struct sense_quotas *q) {
     if (!q) return;
     close_levels(q);
+    sense_file_close(&q->self_file);
     free(q);
 }
 
@@ -167,6 +175,7 @@ static void add_levels(struct sense_quotas *q, const struct mount *m) {
         struct level *l = &q->levels[q->n++];
         l->mount = m;
         l->n_path = i + 1 < MAX_LEVELS ? n : 0;
+        sense_folder_init(&l->folder);
         sense_file_init(&l->quota);
         sense_file_init(&l->period);
         if (n == 0) return;
@@ -180,20 +189,47 @@ static void take_path(int code, const char *found, char *ret) {
     strcpy(ret, code < 0 || strcmp(found, "/") == 0 ? "" : found);
 }
 
-static int scan(struct sense_quotas *q, struct err *e) {
+static int level_path(const struct sense_quotas *q, const struct level *l, const char *name,
+                      char *ret, struct err *e) {
+    return sense_text_path(ret, e, q->root, "%s%.*s%s%s", l->mount->path, (int)l->n_path,
+                           q->paths[l->mount->is_v1], name[0] ? "/" : "", name);
+}
+
+/* Files that a level lacks come when a controller is turned on, with others. */
+static void look_at_level(const struct sense_quotas *q, struct level *l) {
+    char path[SENSE_MAX_PATH];
+    if (level_path(q, l, "", path, NULL) < 0 || sense_folder_is_same(&l->folder, path)) return;
+    sense_file_close(&l->quota);
+    sense_file_close(&l->period);
+}
+
+static bool is_mounted(const struct sense_quotas *q, const struct mount *m) {
+    char path[SENSE_MAX_PATH];
+    return sense_text_path(path, NULL, q->root, "%s", m->path) == 0 && access(path, F_OK) == 0;
+}
+
+static int scan(struct sense_quotas *q, const struct sense_when *w, struct err *e) {
     char path[SENSE_MAX_PATH], text[MAX_SELF], found[2][SENSE_QUOTA_MAX_PATH];
     char at[2][SENSE_QUOTA_MAX_PATH];
     size_t n;
     bool is_outside;
     int r = sense_text_path(path, e, q->root, "%s", q->self);
-    if (r == 0) r = sense_text_read(path, text, sizeof(text), &n, e);
+    if (r == 0) r = sense_file_read(&q->self_file, path, w, text, sizeof(text), &n, e);
     if (r < 0) return r;
     take_path(sense_cgroup_parse_path(text, n, found[0], &is_outside, NULL), found[0], at[0]);
     take_path(sense_quota_parse_path_v1(text, n, found[1], NULL), found[1], at[1]);
-    if (q->n > 0 && strcmp(at[0], q->paths[0]) == 0 && strcmp(at[1], q->paths[1]) == 0) return 0;
+    bool is_same = q->has_scanned && strcmp(at[0], q->paths[0]) == 0 &&
+                   strcmp(at[1], q->paths[1]) == 0;
+    if (is_same && q->self_file.is_kernels && ++q->n_looks < SENSE_FOLDER_LOOKS) {
+        for (uint32_t i = 0; i < q->n; i++) look_at_level(q, &q->levels[i]);
+        return 0;
+    }
     close_levels(q);
+    q->n_looks = 0;
     memcpy(q->paths, at, sizeof(at));
-    for (size_t i = 0; i < N_MOUNTS; i++) add_levels(q, &mounts[i]);
+    for (size_t i = 0; i < N_MOUNTS; i++)
+        if (is_mounted(q, &mounts[i])) add_levels(q, &mounts[i]);
+    for (uint32_t i = 0; i < q->n; i++) look_at_level(q, &q->levels[i]); /* the first of each */
     return 0;
 }
 
@@ -203,9 +239,13 @@ static int read_file(const struct sense_quotas *q, const struct sense_when *w,
                      const struct level *l, struct sense_file *f, const char *name, char *text,
                      size_t *ret_n, struct err *e) {
     char path[SENSE_MAX_PATH];
-    int r = sense_text_path(path, e, q->root, "%s%.*s/%s", l->mount->path, (int)l->n_path,
-                            q->paths[l->mount->is_v1], name);
-    return r < 0 ? r : sense_file_read(f, path, w, text, MAX_TEXT, ret_n, e);
+    /* What is absent is not looked for again here: look_at_level() knows when. */
+    const struct sense_when once = {.now_us = w->now_us,
+                                    .rescan_us = UINT64_MAX,
+                                    .may_open = w->may_open,
+                                    .is_quiet = w->is_quiet};
+    int r = level_path(q, l, name, path, e);
+    return r < 0 ? r : sense_file_read(f, path, &once, text, MAX_TEXT, ret_n, e);
 }
 
 static int read_level(const struct sense_quotas *q, const struct sense_when *w, struct level *l,
@@ -243,7 +283,7 @@ int sense_quota_read(struct sense_quotas *q, const struct sense_when *w, struct 
     bool has = false;
     if (sense_may_open(w) && is_due(q, w)) {
         q->scan_err = (struct err){0};
-        q->scan_code = scan(q, &q->scan_err);
+        q->scan_code = scan(q, w, &q->scan_err);
         q->has_scanned = true;
         q->scanned_us = w->now_us;
     }

@@ -4,6 +4,7 @@
 #define EBB_DAEMON_SENSE_RPI_H
 
 #include "daemon/sense_file.h"
+#include "daemon/sense_folder.h"
 #include "daemon/sense_text.h"
 
 struct err;
@@ -23,6 +24,7 @@ struct sense_rpi {
     char throttled[SENSE_MAX_PATH]; /* "" = not found yet */
     char alarm[SENSE_MAX_PATH];
     struct sense_file throttled_file, alarm_file;
+    struct sense_folder platform, hwmon;
     bool has_searched;
     uint64_t searched_us;
 };
@@ -39,9 +41,10 @@ int sense_rpi_parse(const char *text, size_t n, uint32_t *ret_bits, struct err *
 
 /* Reads get_throttled below <root>/sys/devices/platform, or else the alarm of hwmon rpi_volt, which
  * knows of under-voltage alone; *ret_mask has the bits that the answer can hold. While the first is
- * not found it is looked for again after three times sense_when.rescan_us. `root` is the same at
- * each call. 0, -ENODATA (neither exists), -EBADMSG, -EAGAIN (not looked for yet, and nothing may
- * be opened now) or the system's errors. Blocks for as long as the firmware does. */
+ * not found it is looked for again after three times sense_when.rescan_us (where the kernel's
+ * folders have the same names, after more). `root` is the same at each call. 0, -ENODATA (neither
+ * exists), -EBADMSG, -EAGAIN (not looked for yet, and nothing may be opened now) or the system's
+ * errors. Blocks for as long as the firmware does. */
 int sense_rpi_read(struct sense_rpi *at, const char *root, const struct sense_when *w,
                    uint32_t *ret_bits, uint32_t *ret_mask, struct err *e) MUST_CHECK;
 

@@ -7,6 +7,7 @@
 
 #include "core/err.h"
 #include "daemon/sense_file.h"
+#include "daemon/sense_folder.h"
 #include "daemon/sense_text.h"
 
 enum {
@@ -37,6 +38,7 @@ struct sense_zones {
     const char *root, *wanted; /* borrowed */
     bool has_scanned;
     uint64_t scanned_us;
+    struct sense_folder folder;
     int scan_code; /* of the last look at the folder, with its reason */
     struct err scan_err;
     struct zone_table now, next; /* `next` is being made, or empty */
@@ -67,6 +69,7 @@ int sense_thermal_create(const char *root, const char *wanted, struct sense_zone
     if (!z) return err_set(e, -ENOMEM, "no memory to read the thermal zones");
     z->root = root;
     z->wanted = wanted;
+    sense_folder_init(&z->folder);
     *ret = z;
     return 0;
 }
@@ -85,6 +88,7 @@ void sense_thermal_destroy(struct sense_zones *z) {
     if (!z) return;
     close_table(&z->now);
     close_cooling(z);
+    sense_folder_close(&z->folder);
     free(z);
 }
 
@@ -229,12 +233,19 @@ static void scan_cooling(struct sense_zones *z) {
     }
 }
 
+static bool has_same_folder(struct sense_zones *z) {
+    char path[SENSE_MAX_PATH];
+    return sense_text_path(path, NULL, z->root, "/sys/class/thermal") == 0 &&
+           sense_folder_is_same(&z->folder, path);
+}
+
 static void scan(struct sense_zones *z, const struct sense_when *w) {
+    z->has_scanned = true;
+    z->scanned_us = w->now_us;
+    if (has_same_folder(z)) return;
     z->scan_err = (struct err){0};
     z->scan_code = scan_zones(z, &z->scan_err);
     scan_cooling(z);
-    z->has_scanned = true;
-    z->scanned_us = w->now_us;
 }
 
 /* ---- what is read each time ---- */

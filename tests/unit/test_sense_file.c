@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 #include "core/defs.h"
 #include "core/err.h"
 #include "daemon/sense_file.h"
+#include "daemon/sense_folder.h"
 #include "tests/t.h"
 #include "tests/unit/root.h"
 
@@ -257,6 +260,55 @@ static void what_only_fails_is_kept(void) {
     sense_file_close(&f);
 }
 
+static void *wait_for_end(void *ud) {
+    sem_wait(ud);
+    return NULL;
+}
+
+/* A thread is a name more in /proc/self/task. */
+static void a_folder_is_known_by_its_names(void) {
+    struct sense_folder f;
+    pthread_t thread;
+    sem_t end;
+    sense_folder_init(&f);
+    CHECK(!sense_folder_is_same(&f, "/proc/self/task"));
+    unsigned n = n_open();
+    CHECK(sense_folder_is_same(&f, "/proc/self/task"));
+    sem_init(&end, 0, 0);
+    REQUIRE(pthread_create(&thread, NULL, wait_for_end, &end) == 0);
+    CHECK(!sense_folder_is_same(&f, "/proc/self/task"));
+    CHECK(sense_folder_is_same(&f, "/proc/self/task"));
+    sem_post(&end);
+    pthread_join(thread, NULL);
+    sem_destroy(&end);
+    /* The name goes a moment after the thread. */
+    bool is_same = true;
+    for (unsigned i = 0; i < 5000 && is_same; i++) {
+        f.n_looks = 0;
+        is_same = sense_folder_is_same(&f, "/proc/self/task");
+        if (is_same) usleep(1000);
+    }
+    CHECK(!is_same);
+    unsigned n_same = 0;
+    while (n_same < 10 * SENSE_FOLDER_LOOKS && sense_folder_is_same(&f, "/proc/self/task"))
+        n_same++;
+    CHECK_EQU(n_same, SENSE_FOLDER_LOOKS - 1);
+    CHECK_EQ(n_open(), n);
+    sense_folder_close(&f);
+}
+
+static void a_folder_of_others_may_have_changed(void) {
+    struct sense_folder f;
+    root_make();
+    sense_folder_init(&f);
+    CHECK(!sense_folder_is_same(&f, root_path("x")));
+    CHECK(sense_folder_is_same(&f, root_path("x")));
+    root_put("x/a", "1");
+    CHECK(!sense_folder_is_same(&f, root_path("x")));
+    CHECK(!sense_folder_is_same(&f, root_path("x")));
+    sense_folder_close(&f);
+}
+
 static const struct t_case cases[] = {
     {"the_descriptor_is_kept", the_descriptor_is_kept},
     {"what_is_replaced_is_followed", what_is_replaced_is_followed},
@@ -266,6 +318,8 @@ static const struct t_case cases[] = {
     {"the_kernels_files_are_read_whole", the_kernels_files_are_read_whole},
     {"a_kernels_file_that_ends_is_gone", a_kernels_file_that_ends_is_gone},
     {"what_only_fails_is_kept", what_only_fails_is_kept},
+    {"a_folder_is_known_by_its_names", a_folder_is_known_by_its_names},
+    {"a_folder_of_others_may_have_changed", a_folder_of_others_may_have_changed},
 };
 
 int main(int argc, char **argv) {
