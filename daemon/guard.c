@@ -262,6 +262,11 @@ static void guard_wait_event(struct guard *g, uint64_t timeout_us) {
         if (p[i].revents & POLLIN) ignore_result(read(p[i].fd, waste, sizeof(waste)) < 0);
 }
 
+static uint64_t guard_period_us(const struct guard *g) {
+    if (!guard_is_over(g)) return GUARD_PERIOD_US;
+    return guard_is_exhausted(g) ? GUARD_SPENT_US : GUARD_HURRY_US;
+}
+
 static void *guard_run(void *ud) {
     struct guard *g = ud;
     mem_touch_stack();
@@ -269,8 +274,7 @@ static void *guard_run(void *ud) {
         guard_take_levels(g);
         guard_check(g);
         atomic_fetch_add_explicit(&g->beats, 1, memory_order_relaxed);
-        bool is_hurried = guard_is_over(g) && !guard_is_exhausted(g);
-        guard_wait_event(g, is_hurried ? GUARD_HURRY_US : GUARD_PERIOD_US);
+        guard_wait_event(g, guard_period_us(g));
     }
     return NULL;
 }

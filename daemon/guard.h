@@ -40,7 +40,8 @@ struct store;
 
 enum {
     GUARD_PERIOD_US = 50000,
-    GUARD_HURRY_US = 5000, /* above a limit */
+    GUARD_HURRY_US = 5000,   /* above a limit */
+    GUARD_SPENT_US = 250000, /* above it, with nothing left to give */
     GUARD_PATIENCE_US = 20000,
     GUARD_MAX_LEVELS = 16,
     GUARD_RESERVE_BYTES = 8 << 20, /* or a sixteenth of memory.max, if that is less */
