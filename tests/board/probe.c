@@ -173,12 +173,12 @@ static void take_sample(struct trial *t, uint64_t before) {
     if (t->below == UINT64_MAX && s->current <= t->limit) t->below = at - t->start;
 }
 
-/* Until the limit is kept for two seconds, or the time is over. */
+/* Until the limit has been reached for a second, or the time is over. */
 static void sample(struct trial *t, uint64_t before, uint64_t seconds, uint64_t every_us) {
     uint64_t end = now_us() + seconds * 1000000;
     while (t->n < MAX_SAMPLES && now_us() < end) {
         take_sample(t, before);
-        if (t->below != UINT64_MAX && now_us() > t->start + t->below + 2000000) break;
+        if (t->below != UINT64_MAX && now_us() > t->start + t->below + 1000000) break;
         sleep_us(every_us);
     }
 }

@@ -55,7 +55,14 @@ class Trials:
     def pid(self):
         if self.daemon_pid is not None:
             return self.daemon_pid
-        return int(self.guest.check("systemctl show -p MainPID --value ebbd"))
+        return int(self.guest.check(self.pid_command()))
+
+    def pid_command(self):
+        if self.daemon_pid is not None:
+            return "echo %d" % self.daemon_pid
+        if self.cgroup == UNIT:  # the quicker way
+            return "cat %s/cgroup.procs" % UNIT
+        return "systemctl show -p MainPID --value ebbd"
 
     def unit(self):
         """Restarts and the last result, as the manager counts them."""
@@ -88,106 +95,132 @@ class Trials:
             raise Lost("ebb status gives %d: %s" % (code, text[-500:]))
         return json.loads(text)
 
-    def position(self, seconds=20):
-        return self.status(seconds)["position"]
-
     def restore(self, seconds=60):
         """Until the daemon is back at what it held; it is restarted if it does not come back."""
         if self.cgroup == CONTROL:
-            time.sleep(2)
+            time.sleep(1)
             return
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if self.position() == 0:
-                    return
-            except Lost:
-                pass
-            time.sleep(0.3)
+        code, _ = self.guest.run(
+            "while [ \"$(%s)\" != 0 ]; do sleep 0.2; done" % self.position_command(), seconds)
+        if code == 0:
+            return
         if self.daemon_pid is not None:
             raise Lost("the daemon does not come back to what it held")
         self.restarts_by_hand += 1
         self.start_daemon()
 
+    def position_command(self):
+        return ("timeout 5 %s status --json | tr -d '[:blank:]' | sed -n 's/^\"position\":\\([0-9]*\\),$/\\1/p'"
+                % self.ebb)
+
     def start_load(self, load):
-        for i, command in enumerate(load_commands(load, self.ebb)):
-            self.guest.put(command.encode() + b"\n", "/run/board/load%d.sh" % i)
-            self.guest.check(
-                "systemctl reset-failed load%d 2> /dev/null; rm -f /run/board/load%d.out;"
-                "systemd-run -q --unit=load%d -p StandardOutput=file:/run/board/load%d.out"
-                " -p RemainAfterExit=yes bash /run/board/load%d.sh" % (i, i, i, i, i))
+        """Clients that ask again and again, until end_load()."""
+        commands = load_commands(load, self.ebb)
+        self.guest.check("rm -f /run/board/load*")
+        for i, command in enumerate(commands):
+            self.guest.put((CLIENT % (command, i, i)).encode(), "/run/board/load%d.sh" % i)
+            self.guest.check("systemctl reset-failed load%d 2> /dev/null;"
+                             "systemd-run -q --unit=load%d bash /run/board/load%d.sh" % (i, i, i))
         if load == "prompt":
             time.sleep(2)
         elif load != "idle":
             self.guest.check("for i in $(seq 100); do n=0; for f in /run/board/load*.out; do"
                              " [ -s $f ] && n=$((n + 1)); done; [ $n -ge %d ] && exit 0;"
-                             " sleep 0.1; done; exit 1" % len(load_commands(load)), 60)
+                             " sleep 0.1; done; exit 1" % len(commands), 60)
 
-    def end_load(self, load, wait=True, seconds=240):
-        """Waits for the clients, or ends them. True if each got its whole answer, None if there
-        was nothing to wait for."""
+    def end_load(self, load, wait=True, seconds=300):
+        """Waits for the clients, or ends them. How many answers were complete, and how many not."""
         n = len(load_commands(load))
         if n == 0:
-            return None
+            return 0, 0
+        units = " ".join("load%d" % i for i in range(n))
         if not wait:
-            self.guest.run("systemctl stop %s" % " ".join("load%d" % i for i in range(n)))
-            return None
+            self.guest.run("systemctl stop " + units)
         code, text = self.guest.run(
-            "for i in $(seq 0 %d); do while [ $(systemctl show -p SubState --value load$i) = running ];"
-            " do sleep 0.2; done; systemctl show -p ExecMainStatus --value load$i;"
-            " systemctl stop load$i; done" % (n - 1), seconds)
-        if code != 0:
-            self.guest.run("systemctl stop %s" % " ".join("load%d" % i for i in range(n)))
-        return code == 0 and text.split() == ["0"] * n
+            "touch /run/board/load.stop; for u in %s; do while systemctl -q is-active $u;"
+            " do sleep 0.2; done; done; cat /run/board/load.said" % units, seconds if wait else 20)
+        lines = text.split()
+        if wait and code != 0:
+            self.guest.run("systemctl stop " + units)
+        return lines.count("ok"), lines.count("bad") + (wait and code == 124)
 
-    def lower(self, limit, by="file", seconds=20, every_ms=5):
-        """One lowering of the limit to `limit` bytes, with what the kernel did to each thread."""
-        pid = self.control_pid if self.cgroup == CONTROL else self.pid()
+    def move(self, share, by="file", seconds=20, every_ms=5):
+        """The limit is lowered to a share of what is held, and then taken away. The result has what
+        the kernel did to each thread."""
+        pid = self.control_pid if self.cgroup == CONTROL else "$(%s)" % self.pid_command()
         if by == "systemd":
-            how = "systemctl set-property --runtime ebbd.service MemoryHigh=%d" % limit
+            how = "systemctl set-property --runtime ebbd.service MemoryHigh=$limit"
         else:
-            how = "sh -c 'echo %d > %s/memory.high'" % (limit, self.cgroup)
-        probe = "/usr/lib/board/probe trial %s %d %d %d %s" % (self.cgroup, pid, seconds, every_ms, how)
-        probe = ("for t in /proc/%d/task/*; do echo ${t##*/} $(cat $t/comm); done;"
-                 " /usr/lib/board/trace.sh start %d %s; %s; echo TRACE; /usr/lib/board/trace.sh stop"
-                 % (pid, pid, "stacks" if self.stacks else "", probe))
-        text = self.guest.check(probe, seconds + 60)
+            how = "sh -c \"echo $limit > $c/memory.high\""
+        values = {"c": self.cgroup, "pid": pid, "share": share, "how": how, "seconds": seconds,
+                  "every": every_ms, "stacks": "stacks" if self.stacks else "",
+                  "position": ":" if self.cgroup == CONTROL else self.position_command()}
+        text = self.guest.check(MOVE % values, seconds + 90)
         found = re.search(r"^\{.*\}$", text, re.M)
         if not found:
             raise Lost("no result: " + text[-1000:])
         result = json.loads(found.group(0))
         result.update(read_trace(text, result["start_ms"]))
+        position = re.search(r"^POSITION (\d+)$", text, re.M)
+        result.update(share=share, by=by, position=position and int(position.group(1)))
         if self.stacks:
             start = result["start_ms"] / 1000
             below = seconds if result["below_ms"] is None else result["below_ms"] / 1000
             result["stacks"] = read_stacks(text, start, start + below)
         return result
 
-    def lift(self):
-        """No limit any more."""
-        self.guest.run("echo max > %s/memory.high" % self.cgroup)
-        if self.cgroup == UNIT:
-            self.guest.run("systemctl set-property --runtime ebbd.service MemoryHigh=infinity", 60)
+    def series(self, shares, n, by="file", load="idle", seconds=20, wait=True):
+        """n moves to each of the shares in turn, while the load goes on: yields their results. The
+        last one has how many clients did not get their whole answer, and the restarts."""
+        restarts, by_hand = int(self.unit()["NRestarts"]), self.restarts_by_hand
+        self.start_load(load)
+        result = None
+        try:
+            for share in shares * n:
+                if result:
+                    yield result
+                    self.restore()
+                result = dict(self.move(share, by, seconds), load=load, incomplete=0, restarts=0)
+        finally:
+            ok, bad = self.end_load(load, wait)
+        restarts = int(self.unit()["NRestarts"]) - restarts
+        # Its clients lose their answers with a daemon that is restarted by hand.
+        result.update(answers=ok, incomplete=bad, restarts=restarts,
+                      by_hand=self.restarts_by_hand - by_hand)
+        yield result
 
     def one(self, share, by="file", load="idle", seconds=20, wait=True):
-        """A whole trial: the load, the lowering to a share of what is held, and back. Without
-        `wait` the clients are ended after it, however far they are."""
-        held = int(self.guest.check("cat %s/memory.current" % self.cgroup))
+        """A whole trial: the load, the limit, and back. Without `wait` the clients are ended after
+        it, however far they are."""
         restarts = self.unit()["NRestarts"]
         self.start_load(load)
         try:
-            result = self.lower(held * share // 100, by, seconds)
-            try:
-                result["position"] = self.position(5)
-            except Lost:
-                result["position"] = None
+            result = self.move(share, by, seconds)
         finally:
-            self.lift()
-            complete = self.end_load(load, wait)
-        result.update(share=share, by=by, load=load, complete=complete,
+            _, bad = self.end_load(load, wait)
+        result.update(load=load, incomplete=bad,
                       restarts=int(self.unit()["NRestarts"]) - int(restarts))
         self.restore()
         return result
+
+
+# A client of a load: command, its number twice.
+CLIENT = """cd /run/board
+while [ ! -e load.stop ]; do
+    if %s > load%d.out 2> load%d.err; then echo ok; else echo bad; fi >> load.said
+done
+"""
+
+# A move of the limit. It is lifted in both ways: systemd keeps its own, and writes only what differs.
+MOVE = """c=%(c)s; limit=$(( $(cat $c/memory.current) * %(share)d / 100 ))
+pid=%(pid)s
+for t in /proc/$pid/task/*; do echo ${t##*/} $(cat $t/comm); done
+/usr/lib/board/trace.sh start $pid %(stacks)s
+/usr/lib/board/probe trial $c $pid %(seconds)d %(every)d %(how)s || exit 1
+echo TRACE; /usr/lib/board/trace.sh stop; echo; echo POSITION $(%(position)s)
+echo max > $c/memory.high
+case $c in */ebbd.service) systemctl set-property --runtime ebbd.service MemoryHigh=infinity;; esac
+"""
 
 
 def read_trace(text, start_ms):
