@@ -114,6 +114,7 @@ static void refuse(struct conn *c, int status, const char *headers, const char *
 
 void api_request(void *ud, struct conn *c, const struct http_request *rq, char *body, size_t n) {
     struct server *s = ud;
+    relief_pause(s);
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         const struct route_entry *r = &routes[i];
         if (strcmp(r->path, rq->path) != 0) continue;

@@ -181,6 +181,7 @@ static bool takes_calls(const struct server *s) {
 static void after_parse(uv_work_t *w, int status) {
     struct call *k = w->data;
     struct server *s = k->s;
+    relief_pause(s);
     free(k->text);
     k->text = NULL;
     if (!k->c) {
@@ -324,6 +325,7 @@ static int start_job(struct call *k) {
         .stops = &k->body.stops,
         .ignore_end = k->body.ignore_end,
     };
+    relief_pause(s);
     r = make_kv(s, &p, n_pos, &kv, &e);
     if (r < 0) goto out;
     r = jobs_make(s->jobs, &p, kv, k, &k->job, &e);
@@ -411,6 +413,7 @@ static void drain_call(struct call *k) {
             finish_call(k, &ev);
             return;
         }
+        relief_pause(s);
         k->heard_us = server_now_us();
         s->calls.speed.n_tokens++;
         if (!k->first_token_us) {

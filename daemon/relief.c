@@ -93,6 +93,10 @@ void relief_wait(struct server *s) {
     } while (guard_look(g) && !guard_is_exhausted(g) && server_now_us() < until);
 }
 
+void relief_pause(struct server *s) {
+    if (s->swap.guard && guard_is_over(s->swap.guard)) relief_wait(s);
+}
+
 void relief_tick(struct server *s) {
     struct guard *g = s->swap.guard;
     if (!g) return;

@@ -329,6 +329,7 @@ static void on_connection(uv_stream_t *listener, int status) {
         log_event(s->log, LOG_WARN, "cannot accept a connection: %s", uv_strerror(status));
         return;
     }
+    relief_pause(s);
     conn_hub_accept(s->hub, listener, listener == (uv_stream_t *)&s->listeners[LISTEN_ADMIN]);
 }
 

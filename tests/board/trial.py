@@ -18,9 +18,9 @@ from guest import Guest, Lost
 
 UNIT = "/sys/fs/cgroup/system.slice/ebbd.service"
 CONTROL = "/sys/fs/cgroup/control"
-STORY = "Tell a long story about the sea."
+STORY = "Once upon a time there was a"
 LOADS = ("idle", "stream", "prompt", "slots")
-STREAM_TOKENS = 100
+STREAM_TOKENS = 40
 PROMPT_WORDS = 1850  # about a token each, and the answer's few fit serve.ctx beside them
 
 
@@ -30,7 +30,7 @@ def load_commands(load, ebb="ebb"):
     if load == "stream":
         return [complete % (STORY, STREAM_TOKENS)]
     if load == "slots":
-        return [complete % ("Part %d. %s" % (i, STORY), STREAM_TOKENS // 2) for i in range(4)]
+        return [complete % ("%s %s" % (STORY, who), STREAM_TOKENS // 2) for who in ("boy", "girl", "king", "fish")]
     if load == "prompt":
         # A new text each time, or its beginning would be kept from the last.
         return [ebb + " complete \"$(cat /proc/sys/kernel/random/uuid) "
@@ -124,7 +124,7 @@ class Trials:
         if load == "prompt":
             time.sleep(2)
         elif load != "idle":
-            self.guest.check("for i in $(seq 100); do n=0; for f in /run/board/load*.out; do"
+            self.guest.check("for i in $(seq 200); do n=0; for f in /run/board/load*.out; do"
                              " [ -s $f ] && n=$((n + 1)); done; [ $n -ge %d ] && exit 0;"
                              " sleep 0.1; done; exit 1" % len(commands), 60)
 
@@ -173,9 +173,9 @@ class Trials:
         """n moves to each of the shares in turn, while the load goes on: yields their results. The
         last one has how many clients did not get their whole answer, and the restarts."""
         restarts, by_hand = int(self.unit()["NRestarts"]), self.restarts_by_hand
-        self.start_load(load)
         result = None
         try:
+            self.start_load(load)
             for share in shares * n:
                 if result:
                     yield result
@@ -183,6 +183,8 @@ class Trials:
                 result = dict(self.move(share, by, seconds), load=load, incomplete=0, restarts=0)
         finally:
             ok, bad = self.end_load(load, wait)
+        if result is None:
+            return
         restarts = int(self.unit()["NRestarts"]) - restarts
         # Its clients lose their answers with a daemon that is restarted by hand.
         result.update(answers=ok, incomplete=bad, restarts=restarts,
