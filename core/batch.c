@@ -22,13 +22,16 @@
 
 /* The end of the stream may follow a piece in the same call. */
 enum { TEXT_BYTES = STREAM_OUT_BYTES(TOK_MAX_TOKEN_BYTES) + STREAM_OUT_BYTES(0) };
+/* A prompt's rows that are computed to the end whatever waits, once a step was broken off. */
+enum { SPARED_ROWS = 4 };
 
 struct batch {
     struct engine *en;     /* borrowed */
     const struct tok *tok; /* borrowed */
     uint32_t n_slots;
-    uint32_t chunk;
+    uint32_t chunk, chunk_now; /* now: less after steps that were broken off */
     uint32_t n;
+    bool was_void;          /* the last step was broken off */
     bool was_prefill;       /* the kind of the last step: the other one goes first now */
     struct session **slots; /* owned: [n_slots] */
     struct session **step;  /* owned: [n_slots] */
@@ -56,7 +59,7 @@ int batch_create(struct engine *en, const struct tok *t, uint32_t slots, uint32_
     b->en = en;
     b->tok = t;
     b->n_slots = slots;
-    b->chunk = chunk;
+    b->chunk = b->chunk_now = chunk;
     b->slots = calloc(slots, sizeof(*b->slots));
     b->step = calloc(slots, sizeof(*b->step));
     b->rows = calloc(MAX(slots, chunk), sizeof(*b->rows));
@@ -156,7 +159,7 @@ static void advance(struct batch *b, struct session *s, const struct plan *plan,
 
 /* One chunk of the oldest waiting prompt. Returns the rows set up. */
 static uint32_t prepare_prefill(struct batch *b, struct session *s) {
-    uint32_t n = MIN(s->usage.n_prompt - s->n_fed, b->chunk);
+    uint32_t n = MIN(s->usage.n_prompt - s->n_fed, b->chunk_now);
     for (uint32_t i = 0; i < n; i++)
         b->rows[i] = (struct engine_row){
             .kv = s->kv,
@@ -206,12 +209,15 @@ uint32_t batch_step(struct batch *b, const struct plan *plan, uint64_t (*now_us)
     uint32_t n_rows = prompt ? prepare_prefill(b, prompt) : prepare_decode(b);
     if (n_rows == 0) return 0;
 
+    if (b->was_void && (!prompt || n_rows <= SPARED_ROWS)) engine_spare(b->en);
     uint64_t start_us = now_us();
     int code = engine_step(b->en, plan, b->rows, n_rows, NULL);
     uint64_t took_us = now_us() - start_us;
     /* Nothing has happened: the same rows are due again, and write the same places of their KV. */
     bool is_void = code == -EAGAIN;
+    b->was_void = is_void;
     if (!is_void) b->was_prefill = prompt != NULL;
+    if (prompt) b->chunk_now = is_void ? MAX(n_rows / 4, 1u) : MIN(2 * b->chunk_now, b->chunk);
 
     for (uint32_t i = 0; i < b->n_step; i++) {
         struct session *s = b->step[i];

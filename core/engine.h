@@ -63,9 +63,12 @@ struct mem *engine_mem(const struct engine *en); /* borrowed: where the engine's
  * untied embedding row or a paged unit, which the step waits for where it needs it, or -EAGAIN:
  * a newer plan gives memory back and waits (store_urge(), pages_interrupt()); then no logits are
  * valid, positions from the first row's on are undefined in the KVs, and the step is to be taken
- * again under that plan. The step after it is spared, so that tokens come however fast plans do. */
+ * again under that plan. */
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) MUST_CHECK;
+
+/* The next step is not broken off, so that tokens come however fast plans do. */
+void engine_spare(struct engine *en);
 
 /* A step in parts, for who runs several plans that are alike up to some layer: x[n_rows][n_embd] is
  * the residual stream of the rows, the caller's. The three after each other, over all layers, give

@@ -59,8 +59,7 @@ struct engine {
     uint32_t n_rows;
     uint32_t n_head_rows;
     uint32_t layer;
-    bool is_spared;             /* the step is not broken off: the last one was */
-    bool was_broken_off;        /* the last step */
+    bool is_spared;             /* the step is not broken off (engine_spare()) */
     _Atomic uint32_t next_item; /* attention: the next item to be taken; relaxed, because the pool
                                    orders everything else */
 };

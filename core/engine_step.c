@@ -214,7 +214,15 @@ static void multiply_add(struct engine *en, const struct plan_unit *u, enum mode
     engine_mul_run(&job);
 }
 
-static void layer(struct engine *en) {
+/* A newer plan that gives memory back is worth the rows done so far. */
+static int engine_yield(struct engine *en, struct err *e) {
+    const _Atomic uint64_t *urgent = en->plan->urgent;
+    if (!urgent || en->is_spared) return 0;
+    if (atomic_load_explicit(urgent, memory_order_relaxed) <= en->plan->epoch) return 0;
+    return err_set(e, -EAGAIN, "a newer plan waits");
+}
+
+static int layer(struct engine *en, struct err *e) {
     const struct model_hparams *h = en->hp;
     const struct plan_unit *u = en->unit;
 
@@ -227,9 +235,13 @@ static void layer(struct engine *en) {
         .mats = {mat_of(u, MODEL_Q, en->q, en->q_width), mat_of(u, MODEL_K, en->k, en->kv_width),
                  mat_of(u, MODEL_V, en->v, en->kv_width)},
     };
+    int r = engine_yield(en, e);
+    if (r < 0) return r;
     engine_mul_run(&qkv);
     run_rows(en, rotate_rows, en->n_rows);
     attention(en);
+    r = engine_yield(en, e);
+    if (r < 0) return r;
     multiply_add(en, u, MODEL_OUT, &en->acts);
 
     run_rows(en, norm_ffn_rows, en->n_rows);
@@ -241,8 +253,13 @@ static void layer(struct engine *en) {
         .n_mats = 2,
         .mats = {mat_of(u, MODEL_GATE, en->gate, h->n_ff), mat_of(u, MODEL_UP, en->up, h->n_ff)},
     };
+    r = engine_yield(en, e);
+    if (r < 0) return r;
     engine_mul_run(&ffn);
+    r = engine_yield(en, e);
+    if (r < 0) return r;
     multiply_add(en, u, MODEL_DOWN, &en->acts_ff);
+    return 0;
 }
 
 /* Logits of head rows [i0, i1), whose buffers lie `ld` floats apart. */
@@ -338,21 +355,13 @@ static int start(struct engine *en, struct err *e) {
     return 0;
 }
 
-/* A newer plan that gives memory back is worth the rows done so far. */
-static int engine_yield(struct engine *en, struct err *e) {
-    const _Atomic uint64_t *urgent = en->plan->urgent;
-    if (!urgent || en->is_spared) return 0;
-    if (atomic_load_explicit(urgent, memory_order_relaxed) <= en->plan->epoch) return 0;
-    return err_set(e, -EAGAIN, "a newer plan waits");
-}
-
 static int run_layer(struct engine *en, struct err *e) {
     int r = engine_yield(en, e);
     if (r == 0) r = take(en, en->layer, e);
     if (r < 0) return r;
-    layer(en);
+    r = layer(en, e);
     give(en, en->layer);
-    return 0;
+    return r;
 }
 
 static int run_head(struct engine *en, struct err *e) {
@@ -364,16 +373,19 @@ static int run_head(struct engine *en, struct err *e) {
     return 0;
 }
 
+void engine_spare(struct engine *en) {
+    en->is_spared = true;
+}
+
 int engine_step(struct engine *en, const struct plan *plan, const struct engine_row *rows,
                 uint32_t n_rows, struct err *e) {
     int r = begin(en, plan, rows, n_rows, 0, en->hp->n_layers + 1, /* may_stream= */ true, e);
     if (r < 0) return r;
-    en->is_spared = en->was_broken_off;
     if (en->pages) pages_begin(en->pages, plan, en->is_spared);
     r = start(en, e);
     for (en->layer = 0; r == 0 && en->layer < en->hp->n_layers; en->layer++) r = run_layer(en, e);
     if (r == 0) r = run_head(en, e);
-    en->was_broken_off = r == -EAGAIN;
+    en->is_spared = false;
     end(en);
     return r;
 }

@@ -443,9 +443,9 @@ static void a_swap_keeps_what_was_cached(void) {
     rig_fini(&r);
 }
 
-/* A step under a plan that another one should replace ends at a layer, the one after it is spared,
- * and taken again it gives the same bits. */
-static void an_urgent_plan_breaks_off_one_step(void) {
+/* A step under a plan that another one should replace ends early, unless it is to be spared, and
+ * taken again it gives the same bits. */
+static void an_urgent_plan_breaks_off_steps(void) {
     static logits_t want, got;
     _Atomic uint64_t urgent;
     struct rig r;
@@ -459,7 +459,9 @@ static void an_urgent_plan_breaks_off_one_step(void) {
     atomic_store(&urgent, r.toy.full->epoch + 1);
     CHECK_EQ(engine_step(r.en, r.toy.full, &row, 1, &e), -EAGAIN);
     CHECK_STR(e.msg, "a newer plan waits");
+    CHECK_EQ(engine_step(r.en, r.toy.full, &row, 1, &e), -EAGAIN);
     memset(got, 0, sizeof(got));
+    engine_spare(r.en);
     REQUIRE_OK(engine_step(r.en, r.toy.full, &row, 1, &e), &e);
     CHECK_MEM(got, want, sizeof(got[0]));
     CHECK_EQ(engine_step(r.en, r.toy.full, &row, 1, &e), -EAGAIN);
@@ -762,7 +764,7 @@ static const struct t_case cases[] = {
     {"a_swap_keeps_what_was_cached", a_swap_keeps_what_was_cached},
     {"streamed_units_give_the_same_bits", streamed_units_give_the_same_bits},
     {"a_unit_that_cannot_be_read_fails_the_step", a_unit_that_cannot_be_read_fails_the_step},
-    {"an_urgent_plan_breaks_off_one_step", an_urgent_plan_breaks_off_one_step},
+    {"an_urgent_plan_breaks_off_steps", an_urgent_plan_breaks_off_steps},
     {"bad_steps_are_refused", bad_steps_are_refused},
     {"creation_fails_cleanly", creation_fails_cleanly},
 };

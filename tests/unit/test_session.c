@@ -208,6 +208,34 @@ static void prompts_and_decode_alternate(void) {
     rig_fini(&r);
 }
 
+/* However fast plans come: a prompt's step that was broken off is taken in smaller parts, until one
+ * is spared; of decode every second step is. No token changes. */
+static void steps_broken_off_get_on(void) {
+    static struct heard alone, h;
+    struct request q = {.n_prompt = 30, .max_tokens = 5, .seed = 12, .ignore_end = true};
+    run_alone(TOY_PLAIN, 16, &q, &alone);
+    struct rig r;
+    _Atomic uint64_t urgent;
+    rig_init(&r, TOY_PLAIN, 1, 16);
+    h = (struct heard){.destroys = true};
+    start(&r, &q, &h);
+    r.toy.full->urgent = &urgent;
+    atomic_init(&urgent, r.toy.full->epoch + 1);
+    static const uint32_t rows[] = {0, 4, 0, 2, 0, 1, 0, 1};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        CHECK_EQU(batch_step(r.batch, r.toy.full, tick), rows[i]);
+    atomic_store(&urgent, r.toy.full->epoch);
+    static const uint32_t later[] = {2, 4, 8, 8}; /* 8 + 22 are the prompt */
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        CHECK_EQU(batch_step(r.batch, r.toy.full, tick), later[i]);
+    CHECK_EQU(h.n, 1);
+    atomic_store(&urgent, r.toy.full->epoch + 1);
+    for (uint32_t i = 0; batch_has_work(r.batch); i++)
+        CHECK_EQU(batch_step(r.batch, r.toy.full, tick), i % 2);
+    check_same(&h, &alone);
+    rig_fini(&r);
+}
+
 static void end_token_and_stop_string_end_it(void) {
     /* A sampled run that meets the end token in the small vocabulary. */
     struct request q = {.n_prompt = 3, .max_tokens = 60, .seed = 1, .temperature = 2};
@@ -536,6 +564,7 @@ static void bad_parameters_are_refused(void) {
 
 static const struct t_case cases[] = {
     {"streams_do_not_touch_each_other", streams_do_not_touch_each_other},
+    {"steps_broken_off_get_on", steps_broken_off_get_on},
     {"prompts_and_decode_alternate", prompts_and_decode_alternate},
     {"end_token_and_stop_string_end_it", end_token_and_stop_string_end_it},
     {"length_sends_what_was_held", length_sends_what_was_held},
