@@ -369,7 +369,8 @@ int relief_start(struct server *s, struct err *e) MUST_CHECK; /* the guard, once
 void relief_stop(struct server *s);
 /* Before what charges memory: waits, for a bounded time, until the guard is below. */
 void relief_wait(struct server *s);
-/* The same by the guard's word alone, without a look of its own: for callbacks between two ticks. */
+/* The same by the guard's word alone, without a look of its own: for callbacks between two ticks.
+ */
 void relief_pause(struct server *s);
 void relief_tick(struct server *s); /* levels that have changed */
 

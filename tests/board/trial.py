@@ -98,7 +98,7 @@ class Trials:
     def restore(self, seconds=60):
         """Until the daemon is back at what it held; it is restarted if it does not come back."""
         if self.cgroup == CONTROL:
-            time.sleep(1)
+            time.sleep(3)
             return
         code, _ = self.guest.run(
             "while [ \"$(%s)\" != 0 ]; do sleep 0.2; done" % self.position_command(), seconds)
