@@ -22,8 +22,6 @@
 
 /* The end of the stream may follow a piece in the same call. */
 enum { TEXT_BYTES = STREAM_OUT_BYTES(TOK_MAX_TOKEN_BYTES) + STREAM_OUT_BYTES(0) };
-/* A prompt's rows that are computed to the end whatever waits, once a step was broken off. */
-enum { SPARED_ROWS = 4 };
 
 struct batch {
     struct engine *en;     /* borrowed */
@@ -209,7 +207,7 @@ uint32_t batch_step(struct batch *b, const struct plan *plan, uint64_t (*now_us)
     uint32_t n_rows = prompt ? prepare_prefill(b, prompt) : prepare_decode(b);
     if (n_rows == 0) return 0;
 
-    if (b->was_void && (!prompt || n_rows <= SPARED_ROWS)) engine_spare(b->en);
+    if (b->was_void && (!prompt || n_rows == 1)) engine_spare(b->en);
     uint64_t start_us = now_us();
     int code = engine_step(b->en, plan, b->rows, n_rows, NULL);
     uint64_t took_us = now_us() - start_us;

@@ -89,7 +89,7 @@ bool batch_has_work(const struct batch *b);
  * step with SESSION_ERROR; the batch goes on. After -EAGAIN of the engine the next call takes the
  * same step again, a prompt's with a quarter of the rows: a chunk may take seconds, and memory is
  * wanted sooner. The chunks grow again with each that ends. So that tokens come however fast plans
- * do, few rows of a prompt and every decode step are spared when they are taken again. Returns how
+ * do, one row of a prompt and every decode step are spared when they are taken again. Returns how
  * many rows were computed: 0 if there was nothing to do or the engine failed. */
 uint32_t batch_step(struct batch *b, const struct plan *plan, uint64_t (*now_us)(void));
 
