@@ -84,6 +84,7 @@ void relief_stop(struct server *s) {
 
 void relief_wait(struct server *s) {
     struct guard *g = s->swap.guard;
+    s->swap.has_waited = false;
     if (!g || guard_is_exhausted(g) || !guard_look(g)) return;
     uint64_t until = server_now_us() + MAX_WAIT_US;
     do {
@@ -91,10 +92,12 @@ void relief_wait(struct server *s) {
         swap_lend(s);
         guard_wait(g, TURN_US);
     } while (guard_look(g) && !guard_is_exhausted(g) && server_now_us() < until);
+    s->swap.has_waited = guard_is_over(g);
 }
 
 void relief_pause(struct server *s) {
-    if (s->swap.guard && guard_is_over(s->swap.guard)) relief_wait(s);
+    const struct guard *g = s->swap.guard;
+    if (g && guard_is_over(g) && !s->swap.has_waited) relief_wait(s);
 }
 
 void relief_tick(struct server *s) {

@@ -158,6 +158,7 @@ struct server_swap {
     /* The guard and what the loop does for it. */
     struct guard *guard; /* NULL until READY */
     unsigned n_holds;    /* of the store's publishing side; it is lent at 0 */
+    bool has_waited;     /* in vain, since the last tick: callbacks go on */
     uint64_t levels_us;  /* when its levels were last opened */
     uint32_t places;     /* generation of the levels then */
     uint64_t urge_us;    /* when the plan on its way down was published; 0: none waits */
@@ -369,8 +370,8 @@ int relief_start(struct server *s, struct err *e) MUST_CHECK; /* the guard, once
 void relief_stop(struct server *s);
 /* Before what charges memory: waits, for a bounded time, until the guard is below. */
 void relief_wait(struct server *s);
-/* The same by the guard's word alone, without a look of its own: for callbacks between two ticks.
- */
+/* The same by the guard's word alone, for callbacks between two ticks: once, or many of them would
+ * keep the watchdog waiting. */
 void relief_pause(struct server *s);
 void relief_tick(struct server *s); /* levels that have changed */
 
