@@ -98,8 +98,11 @@ static void scan(struct sense_clocks *c, const struct sense_when *w) {
     close_all(c);
     c->scan_err = e;
     if (r < 0 || sense_text_numbered(path, "policy", c->numbers, SENSE_MAX_POLICIES, &n, &n_beyond,
-                                     &c->scan_err) < 0)
-        return; /* scan_err says why */
+                                     &c->scan_err) < 0) {
+        /* scan_err says why. Unless there is none, the next look is a whole one. */
+        if (c->scan_err.code != -ENOENT) sense_folder_close(&c->folder);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         struct policy p = {.clock = {.number = c->numbers[i]}};
         struct err bad = {0};

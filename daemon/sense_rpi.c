@@ -125,7 +125,10 @@ static int search(struct sense_rpi *at, const char *root, struct err *e) {
     int r = escape(root, escaped, e);
     if (r == 0) r = find_throttled(escaped, throttled, e);
     if (r == 0) r = find_alarm(root, alarm, e);
-    if (r < 0) return r;
+    if (r < 0) {
+        sense_folder_close(&at->platform); /* the next look is a whole one */
+        return r;
+    }
     if (strcmp(throttled, at->throttled) != 0) sense_file_close(&at->throttled_file);
     if (strcmp(alarm, at->alarm) != 0) sense_file_close(&at->alarm_file);
     strcpy(at->throttled, throttled);

@@ -245,6 +245,8 @@ static void scan(struct sense_zones *z, const struct sense_when *w) {
     if (has_same_folder(z)) return;
     z->scan_err = (struct err){0};
     z->scan_code = scan_zones(z, &z->scan_err);
+    /* Unless there is none, the next look is a whole one. */
+    if (z->scan_code < 0 && z->scan_code != -ENOENT) sense_folder_close(&z->folder);
     scan_cooling(z);
 }
 
