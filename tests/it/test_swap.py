@@ -256,16 +256,18 @@ def pressure_is_not_told():
 def events_tell():
     with ebbd.Daemon(ebbd.tiny_pack()) as d:
         seen = []
+        follows = threading.Event()
 
         def follow():
             with wire.Conn(d.socket) as c:
                 c.request("GET", "/ebb/events")
                 check_eq(c.head()[0], 200)
+                follows.set()
                 for _, event, data in c.events():
                     seen.append((event, json.loads(data)))
 
         threading.Thread(target=follow, daemon=True).start()
-        time.sleep(0.2)
+        check(follows.wait(30), "the events begin")
         n = positions(d)
         d.limit(LOW)
         d.wait_position(n)
