@@ -8,6 +8,7 @@
 #include "core/defs.h"
 #include "core/engine.h"
 #include "core/model.h"
+#include "core/store.h"
 #include "core/swsc.h"
 #include "kernels/kernels.h"
 
@@ -63,6 +64,14 @@ struct engine {
     _Atomic uint32_t next_item; /* attention: the next item to be taken; relaxed, because the pool
                                    orders everything else */
 };
+
+/* A newer plan gives memory back and waits: what is left of the step is left out, and no value that
+ * comes from there is used. Once true it stays so until the step ends. Thread: any in a step. */
+static inline bool engine_is_broken(const struct engine *en) {
+    const _Atomic uint64_t *urgent = en->plan->urgent;
+    return urgent && !en->is_spared &&
+           atomic_load_explicit(urgent, memory_order_relaxed) > en->plan->epoch;
+}
 
 /* What a block of a product does with the rows it has just written. */
 enum engine_then {

@@ -189,7 +189,8 @@ static void mul_block(const struct engine_mul *job, uint32_t block) {
 static void mul_lane(void *ud, uint32_t lane) {
     const struct engine_mul *job = ud;
     uint32_t block;
-    while (spans_take(job->en->spans, job->n_lanes, lane, &block)) mul_block(job, block);
+    while (!engine_is_broken(job->en) && spans_take(job->en->spans, job->n_lanes, lane, &block))
+        mul_block(job, block);
 }
 
 static uint32_t planes_tile_bytes(const struct kern_planes *w) {

@@ -163,7 +163,7 @@ static void attend_lane(void *ud, uint32_t lane) {
     const struct model_hparams *h = en->hp;
     float *scores = en->scores + (size_t)lane * KERN_ATTN_QUERIES * en->max_ctx;
     uint32_t n_parts = attend_parts(h);
-    for (;;) {
+    while (!engine_is_broken(en)) {
         uint32_t item = atomic_fetch_add_explicit(&en->next_item, 1, memory_order_relaxed);
         if (item >= en->n_rows * n_parts) return;
         uint32_t row = item / n_parts, n_q, head = attend_part(h, item % n_parts, &n_q);
@@ -214,12 +214,9 @@ static void multiply_add(struct engine *en, const struct plan_unit *u, enum mode
     engine_mul_run(&job);
 }
 
-/* A newer plan that gives memory back is worth the rows done so far. */
-static int engine_yield(struct engine *en, struct err *e) {
-    const _Atomic uint64_t *urgent = en->plan->urgent;
-    if (!urgent || en->is_spared) return 0;
-    if (atomic_load_explicit(urgent, memory_order_relaxed) <= en->plan->epoch) return 0;
-    return err_set(e, -EAGAIN, "a newer plan waits");
+/* To be called after whatever may have been broken off and before its values are used. */
+static int engine_yield(const struct engine *en, struct err *e) {
+    return engine_is_broken(en) ? err_set(e, -EAGAIN, "a newer plan waits") : 0;
 }
 
 static int layer(struct engine *en, struct err *e) {
@@ -235,14 +232,16 @@ static int layer(struct engine *en, struct err *e) {
         .mats = {mat_of(u, MODEL_Q, en->q, en->q_width), mat_of(u, MODEL_K, en->k, en->kv_width),
                  mat_of(u, MODEL_V, en->v, en->kv_width)},
     };
+    engine_mul_run(&qkv);
     int r = engine_yield(en, e);
     if (r < 0) return r;
-    engine_mul_run(&qkv);
     run_rows(en, rotate_rows, en->n_rows);
     attention(en);
     r = engine_yield(en, e);
     if (r < 0) return r;
     multiply_add(en, u, MODEL_OUT, &en->acts);
+    r = engine_yield(en, e);
+    if (r < 0) return r;
 
     run_rows(en, norm_ffn_rows, en->n_rows);
     struct engine_mul ffn = {
@@ -253,13 +252,11 @@ static int layer(struct engine *en, struct err *e) {
         .n_mats = 2,
         .mats = {mat_of(u, MODEL_GATE, en->gate, h->n_ff), mat_of(u, MODEL_UP, en->up, h->n_ff)},
     };
-    r = engine_yield(en, e);
-    if (r < 0) return r;
     engine_mul_run(&ffn);
     r = engine_yield(en, e);
     if (r < 0) return r;
     multiply_add(en, u, MODEL_DOWN, &en->acts_ff);
-    return 0;
+    return engine_yield(en, e);
 }
 
 /* Logits of head rows [i0, i1), whose buffers lie `ld` floats apart. */
@@ -370,7 +367,7 @@ static int run_head(struct engine *en, struct err *e) {
     if (r < 0) return r;
     head(en);
     give(en, en->hp->n_layers);
-    return 0;
+    return engine_yield(en, e);
 }
 
 void engine_spare(struct engine *en) {

@@ -74,7 +74,8 @@ struct store {
      * this one wrote. */
     _Atomic uint32_t publisher;
     _Atomic uint32_t reader;
-    _Atomic uint64_t urgent;     /* relaxed: a layer more or less */
+    _Atomic uint32_t is_halted;  /* relaxed, a futex, too: a step more or less */
+    _Atomic uint64_t urgent;     /* relaxed: a block more or less */
     _Atomic uint64_t given_back; /* statistics: relaxed */
 };
 
@@ -106,6 +107,7 @@ int store_create(const struct model_hparams *h, struct store **ret, struct err *
     atomic_init(&s->epoch, 0);
     atomic_init(&s->publisher, HELD);
     atomic_init(&s->reader, NOBODY);
+    atomic_init(&s->is_halted, false);
     atomic_init(&s->urgent, 0);
     atomic_init(&s->given_back, 0);
     s->next = calloc(n_units, sizeof(*s->next));
@@ -436,6 +438,8 @@ const struct plan *store_adopt(struct store *s, bool *ret_changed) {
 }
 
 void store_enter(struct store *s) {
+    while (atomic_load_explicit(&s->is_halted, memory_order_relaxed))
+        store_wait(&s->is_halted, true);
     while (!store_take(&s->reader, NOBODY, INFERENCE)) store_wait(&s->reader, GUARD);
 }
 
@@ -452,6 +456,10 @@ bool store_adopt_idle(struct store *s) {
 
 void store_urge(struct store *s, uint64_t epoch) {
     atomic_store_explicit(&s->urgent, epoch, memory_order_relaxed);
+}
+
+void store_halt(struct store *s, bool on) {
+    store_put(&s->is_halted, on);
 }
 
 uint64_t store_given_back(const struct store *s) {

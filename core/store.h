@@ -116,8 +116,8 @@ void store_hand_back(struct store *s);
 
 /* ---- adopting ---- */
 
-/* Thread: inference. Waits while the guard adopts: as long as the kernel takes to give pages back.
- */
+/* Thread: inference. Waits while the guard adopts, as long as the kernel takes to give pages back,
+ * and while it halts the steps. */
 void store_enter(struct store *s);
 void store_leave(struct store *s);
 /* Thread: inference, between steps, after store_enter(). The newest plan, NULL before the first.
@@ -126,9 +126,11 @@ void store_leave(struct store *s);
 const struct plan *store_adopt(struct store *s, bool *ret_changed);
 /* Thread: guard. Adopts for an inference thread that has left; false if it has not. */
 bool store_adopt_idle(struct store *s);
-/* Thread: any. A step under a plan older than `epoch` ends at its next layer with -EAGAIN, the step
- * after it is spared (engine.h). */
+/* Thread: any. A step under a plan older than `epoch` ends at its next block of rows with -EAGAIN,
+ * the step after it is spared (engine.h). */
 void store_urge(struct store *s, uint64_t epoch);
+/* Thread: guard. While it is on, store_enter() waits: no step begins, and the guard adopts. */
+void store_halt(struct store *s, bool on);
 /* Thread: any. Bytes that adopters have given back, in all. */
 uint64_t store_given_back(const struct store *s);
 

@@ -70,6 +70,8 @@ struct guard {
     uint64_t epoch;        /* of the plan that the last decision published */
     uint64_t published_us;
     bool is_urged;
+    bool is_halted; /* the steps are, since halted_us */
+    uint64_t halted_us;
     char stat[MAX_STAT];
 
     /* Crossings. Handing over: acquire and release by the exchanges. */
@@ -170,12 +172,19 @@ static void guard_note(struct guard *g, const struct guard_act *a) {
     atomic_store_explicit(&g->head, head + 1, memory_order_release);
 }
 
+static void guard_halt(struct guard *g, bool on) {
+    if (on) g->halted_us = guard_now_us();
+    if (on != g->is_halted) store_halt(g->o.store, on);
+    g->is_halted = on;
+}
+
 /* The plan of the last decision takes effect when it is adopted. True once it is. */
 static bool guard_settle(struct guard *g) {
     if (store_adopted_epoch(g->o.store) >= g->epoch) return true;
     if (store_adopt_idle(g->o.store)) return true;
     if (!g->is_urged && guard_now_us() - g->published_us >= GUARD_PATIENCE_US) {
         g->is_urged = true;
+        guard_halt(g, true);
         store_urge(g->o.store, g->epoch);
     }
     return false;
@@ -213,7 +222,10 @@ static void guard_shed(struct guard *g) {
     bool has_given = guard_give(g, &s), was_exhausted = guard_is_exhausted(g);
     store_hand_back(g->o.store);
     atomic_store_explicit(&g->is_exhausted, !has_given, memory_order_relaxed);
-    if (has_given) guard_settle(g);
+    if (has_given)
+        guard_settle(g);
+    else
+        guard_halt(g, false);
     if (has_given || !was_exhausted) guard_report(g);
 }
 
@@ -225,6 +237,7 @@ static void guard_hush(struct guard *g, bool on) {
 
 static void guard_set_over(struct guard *g, bool on) {
     guard_hush(g, on);
+    guard_halt(g, false);
     atomic_store_explicit(&g->is_exhausted, false, memory_order_relaxed);
     if (on) atomic_store_explicit(&g->was_over, true, memory_order_relaxed);
     atomic_store_explicit(&g->is_over, on, memory_order_relaxed);
@@ -237,6 +250,7 @@ static void guard_check(struct guard *g) {
     if (s.has_lost) atomic_store_explicit(&g->has_lost, true, memory_order_relaxed);
     if (is_over != was) guard_set_over(g, is_over);
     if (is_over) guard_shed(g);
+    if (g->is_halted && guard_now_us() - g->halted_us >= GUARD_HALT_US) guard_halt(g, false);
 }
 
 /* ---- the thread ---- */
@@ -318,6 +332,7 @@ void guard_stop(struct guard *g) {
     levels_destroy(atomic_load_explicit(&g->offered, memory_order_relaxed));
     levels_destroy(atomic_load_explicit(&g->retired, memory_order_relaxed));
     guard_hush(g, false);
+    guard_halt(g, false);
     close(g->wake_fd);
     free(g);
 }

@@ -11,7 +11,8 @@
  * growing past the limit are not announced. What is over goes at once (shed.h): kept prefixes, then
  * a plan further down the ladder, published in the loop's place (store.h, "The guard"). The
  * inference thread adopts it between two steps, or the guard does while that thread waits. If no
- * step ends for GUARD_PATIENCE_US, the one that runs is broken off at its next layer.
+ * step ends for GUARD_PATIENCE_US, the one that runs is broken off, and no other begins until it is
+ * below or GUARD_HALT_US have passed: on a slow board a step is longer than all the rest.
  *
  *   BELOW --above a limit--> ABOVE --below all limits--> BELOW
  *
@@ -43,6 +44,7 @@ enum {
     GUARD_HURRY_US = 5000,   /* above a limit */
     GUARD_SPENT_US = 250000, /* above it, with nothing left to give */
     GUARD_PATIENCE_US = 20000,
+    GUARD_HALT_US = 1000000,
     GUARD_MAX_LEVELS = 16,
     GUARD_RESERVE_BYTES = 8 << 20, /* or a sixteenth of memory.max, if that is less */
 };

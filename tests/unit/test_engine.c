@@ -468,6 +468,55 @@ static void an_urgent_plan_breaks_off_steps(void) {
     rig_fini(&r);
 }
 
+struct urger {
+    const struct pool *pool;
+    uint64_t runs; /* of the pool, after which it urges */
+    _Atomic uint64_t urgent;
+};
+
+static void *urge(void *ud) {
+    struct urger *u = ud;
+    while (pool_runs(u->pool) < u->runs) continue;
+    atomic_store(&u->urgent, UINT64_MAX);
+    return NULL;
+}
+
+/* Wherever in the step it is: nothing of what was left half done is in the step that is taken again
+ * or in those before it. */
+static void a_step_is_broken_off_anywhere(void) {
+    enum { N = 8, TURNS = 5 };
+    static logits_t want, got;
+    for (int is_swsc = 0; is_swsc < 2; is_swsc++) {
+        struct rig r;
+        struct err e = {0};
+        rig_init(&r, TOY_ODD, 2, N);
+        struct plan *plan = is_swsc ? r.toy.swsc : r.toy.full;
+        struct urger u = {.pool = r.pool};
+        feed(&r, plan, 2 * N, N, want);
+        uint64_t n_runs = pool_runs(r.pool) / 2;
+        unsigned n_broken = 0;
+        struct engine_row rows[N];
+        plan->urgent = &u.urgent;
+        for (uint64_t k = 0; k < TURNS * n_runs; k++) {
+            for (uint32_t i = 0; i < N; i++)
+                rows[i] = (struct engine_row){r.kv, N + i, token_at(&r, 0, N + i), got[N + i]};
+            pthread_t t;
+            u.runs = pool_runs(r.pool) + k % n_runs + 1;
+            atomic_store(&u.urgent, 0);
+            REQUIRE(pthread_create(&t, NULL, urge, &u) == 0);
+            int code = engine_step(r.en, plan, rows, N, &e);
+            pthread_join(t, NULL);
+            atomic_store(&u.urgent, 0);
+            CHECK(code == 0 || code == -EAGAIN);
+            n_broken += code < 0;
+            if (code < 0) REQUIRE_OK(engine_step(r.en, plan, rows, N, &e), &e);
+            CHECK_MEM(got[N], want[N], N * sizeof(got[0]));
+        }
+        CHECK(n_broken > 0);
+        rig_fini(&r);
+    }
+}
+
 static void bad_steps_are_refused(void) {
     struct rig r;
     struct err e = {0};
@@ -765,6 +814,7 @@ static const struct t_case cases[] = {
     {"streamed_units_give_the_same_bits", streamed_units_give_the_same_bits},
     {"a_unit_that_cannot_be_read_fails_the_step", a_unit_that_cannot_be_read_fails_the_step},
     {"an_urgent_plan_breaks_off_steps", an_urgent_plan_breaks_off_steps},
+    {"a_step_is_broken_off_anywhere", a_step_is_broken_off_anywhere},
     {"bad_steps_are_refused", bad_steps_are_refused},
     {"creation_fails_cleanly", creation_fails_cleanly},
 };

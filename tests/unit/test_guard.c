@@ -30,6 +30,7 @@ struct rig {
     pthread_mutex_t lock; /* of the files: the guard's wake-up writes them, too */
     bool is_stuck;        /* under it: memory.current stays where it is */
     _Atomic unsigned n_wakes;
+    atomic_bool has_entered; /* a step that had to wait */
     char folders[GUARD_MAX_LEVELS][SENSE_MAX_PATH];
 };
 
@@ -213,6 +214,42 @@ static void a_running_step_keeps_its_weights(void) {
     rig_fini(&r);
 }
 
+static void *enter_next_step(void *ud) {
+    struct rig *r = ud;
+    store_leave(r->store);
+    store_enter(r->store);
+    atomic_store(&r->has_entered, true);
+    store_leave(r->store);
+    return NULL;
+}
+
+/* The step that is broken off is followed by another one when the guard is below, or, where that
+ * takes too long, after a while. */
+static void after_a_broken_step_the_next_one_waits(void) {
+    for (int is_too_long = 0; is_too_long < 2; is_too_long++) {
+        struct rig r;
+        pthread_t inference;
+        rig_init(&r);
+        store_enter(r.store);
+        const struct plan *p = store_adopt(r.store, NULL);
+        r.is_stuck = true;
+        put_bytes(&r, OWN "memory.high", held(&r) - 10 * MIB);
+        while (atomic_load(p->urgent) <= p->epoch) sched_yield();
+        CHECK(store_recall(r.store)); /* nothing else is decided */
+        REQUIRE(pthread_create(&inference, NULL, enter_next_step, &r) == 0);
+        while (store_adopted_epoch(r.store) == p->epoch) sched_yield();
+        await_looks(&r, 5);
+        CHECK(!r.has_entered);
+        CHECK(guard_is_over(r.guard));
+        if (!is_too_long) put_bytes(&r, OWN "memory.high", 1000 * MIB);
+        while (!r.has_entered) sched_yield();
+        CHECK_EQ(guard_is_over(r.guard), is_too_long);
+        pthread_join(inference, NULL);
+        store_lend(r.store);
+        rig_fini(&r);
+    }
+}
+
 static void while_the_loop_publishes_it_waits(void) {
     struct rig r;
     rig_init(&r);
@@ -319,6 +356,7 @@ static const struct t_case cases[] = {
     {"memory_max_is_not_touched", memory_max_is_not_touched},
     {"a_parents_limit_counts", a_parents_limit_counts},
     {"a_running_step_keeps_its_weights", a_running_step_keeps_its_weights},
+    {"after_a_broken_step_the_next_one_waits", after_a_broken_step_the_next_one_waits},
     {"while_the_loop_publishes_it_waits", while_the_loop_publishes_it_waits},
     {"kept_prefixes_go_first", kept_prefixes_go_first},
     {"below_the_floor_it_rests", below_the_floor_it_rests},

@@ -468,7 +468,9 @@ static void *sleepy_inference(void *ud) {
 
 static void *guard(void *ud) {
     struct trio *t = ud;
+    unsigned n = 0;
     while (!atomic_load_explicit(&t->sh.stop, memory_order_relaxed)) {
+        store_halt(t->sh.s, n++ % 4 == 0);
         if (store_borrow(t->sh.s)) {
             uint32_t at = store_position(t->sh.s);
             if (at < ladder_n_steps(t->l)) {
@@ -481,6 +483,7 @@ static void *guard(void *ud) {
             atomic_fetch_add_explicit(&t->n_idle, 1, memory_order_relaxed);
         sched_yield();
     }
+    store_halt(t->sh.s, false);
     return NULL;
 }
 
