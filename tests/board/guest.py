@@ -127,14 +127,19 @@ class Guest:
         self.n += 1
         name = "%d.%d" % (os.getpid(), self.n)
         text = base64.b64encode(command.encode()).decode()
-        self.socket.sendall(("%s %d %s\n" % (name, seconds, text)).encode())
         end = time.monotonic() + seconds + 30
         data = b""
+        try:
+            self.socket.sendall(("%s %d %s\n" % (name, seconds, text)).encode())
+        except OSError:
+            end = 0
         while time.monotonic() < end:
             try:
                 more = self.socket.recv(1 << 16)
             except socket.timeout:
                 continue
+            except OSError:
+                break
             if not more:
                 break
             data += more

@@ -2,16 +2,16 @@
 # Runs ebb as its unit on whole Debian systems in the emulator.
 #
 #   tests/board/run.sh [--arch arm64|amd64]... [CASE...]   the short form
-#   tests/board/run.sh --long [--arch ARCH] [--trials N]   all trials of memory.high, as a table
+#   tests/board/run.sh --long [--arch ARCH] [--trials N]   all cases, on x86-64 too; then all trials
+#                                                          of memory.high on arm64, as a table
 #
-# Short form: all cases of cases.py on arm64, and on x86-64 those that AMD64 below names. CASE is a
-# part of a case's name, on each system. One line a case; the last line is
-# "N passed, N failed, N skipped". What is missing is said and counted as skipped, or as failed with
-# EBB_TEST_NO_SKIP. Packages: packages.txt, `board`; tests/run.sh installs them.
+# The short form is arm64's, and says which cases it leaves out. CASE is a part of a case's name. One
+# line a case; the last line is "N passed, N failed, N skipped". What is missing is said and counted
+# as skipped, or as failed with EBB_TEST_NO_SKIP. Packages: packages.txt, `board`; tests/run.sh
+# installs them.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 here=tests/board
-AMD64="unit_runs control_gives high_idle high_stream_50 high_by_hand killed_with"
 
 archs=()
 names=()
@@ -66,14 +66,13 @@ made() {
 }
 
 run_board() { # run_board ARCH
-    local arch=$1 emulator=qemu-system-aarch64 lacks chosen=("${names[@]}")
+    local arch=$1 emulator=qemu-system-aarch64 lacks
     [ "$arch" = arm64 ] || emulator=qemu-system-x86_64
     lacks=$(missing "$emulator" mmdebstrap mke2fs cpio depmod xz python3 meson ninja)
     if [ -n "$lacks" ]; then
         skip "$arch" "no $lacks here"
         return
     fi
-    [ "$arch" = arm64 ] || [ ${#names[@]} -gt 0 ] || read -r -a chosen <<< "$AMD64"
     made "$arch: the system is made" $here/root.sh "$arch" || return
     export BOARD_ROOT=$made
     made "$arch: ebb is built" $here/build.sh "$arch" || return
@@ -81,11 +80,7 @@ run_board() { # run_board ARCH
     made "$arch: the pack" $here/pack.sh || return
     made "$arch: its load is put together" $here/payload.sh "$arch" "$installed" "$made" || return
     export BOARD_PAYLOAD=$made
-    if [ -n "$long" ]; then
-        python3 $here/long.py --trials "$trials" || n_failed=$((n_failed + 1))
-        return
-    fi
-    python3 -u $here/cases.py "${chosen[@]}" | tee "$said" | sed -u '$d'
+    BOARD_LONG=$long python3 -u $here/cases.py "${names[@]}" | tee "$said" | sed -u '$d'
     local counts
     counts=$(tail -n 1 "$said" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
     # shellcheck disable=SC2086
@@ -93,11 +88,14 @@ run_board() { # run_board ARCH
     n_passed=$((n_passed + $1))
     n_failed=$((n_failed + $2))
     n_skipped=$((n_skipped + $3))
+    if [ -n "$long" ] && [ "$arch" = "${archs[0]}" ]; then
+        python3 $here/long.py --trials "$trials" || n_failed=$((n_failed + 1))
+    fi
 }
 
 if [ ${#archs[@]} -eq 0 ]; then
     archs=(arm64)
-    [ -n "$long" ] || archs+=(amd64)
+    [ -z "$long" ] || archs+=(amd64)
 fi
 for arch in "${archs[@]}"; do
     echo "== board $arch"
