@@ -21,7 +21,7 @@ from guest import Guest, Lost, arch_of
 from harness import NAMES, TESTS, Failed, check, check_eq, main, test
 from trial import CONTROL, UNIT, Trials
 
-ROOT = os.environ["BOARD_ROOT"]
+ROOT = os.environ.get("BOARD_ROOT", "")  # long.py --tell needs none
 NAME = "cases-" + arch_of(ROOT)
 BELOW_MS = 6000    # at most until the limit is kept
 HELD_MS = 3000     # at most that the kernel holds one thread for it
@@ -364,9 +364,11 @@ def moving_limit(g):
 def moving(g, seconds):
     before = restarts(g)
     held = int(g.check("cat %s/memory.current" % UNIT)) // MIB
-    g.put(("while :; do ebb complete 'The sea' -t 0 -n 60 > /dev/null 2>&1 || sleep 1; done\n")
-          .encode(), "/run/board/moving.sh")
-    g.check("systemd-run -q --unit=moving bash /run/board/moving.sh")
+    # Being turned away is an answer, a stream that is cut is none.
+    g.put(("while :; do ebb complete 'The sea' -t 0 -n 60 > /dev/null 2> /run/board/moving.why; s=$?;"
+           " [ $s = 0 ] || { echo $s $(cat /run/board/moving.why) >> /run/board/moving.said; sleep 1; };"
+           " done\n").encode(), "/run/board/moving.sh")
+    g.check("rm -f /run/board/moving.said; systemd-run -q --unit=moving bash /run/board/moving.sh")
     shares = (80, 50, 95, 30, 70, 100, 60, 40)
     end, n, above = time.monotonic() + seconds, 0, 0
     try:
@@ -380,7 +382,11 @@ def moving(g, seconds):
     finally:
         g.run("systemctl stop moving; echo max > %s/memory.high" % UNIT)
     kills = g.check("awk '/^oom_kill /{print $2}' %s/memory.events" % UNIT).strip()
-    print("     %d moves, above the limit at the end of %d" % (n, above))
+    said = g.check("touch /run/board/moving.said; cat /run/board/moving.said").splitlines()
+    cut = [x for x in said if not x.startswith("75 ")]
+    print("     %d moves, above the limit at the end of %d; %d requests turned away"
+          % (n, above, len(said) - len(cut)))
+    check_eq(cut, [], "streams that were cut: ")
     check_eq(restarts(g), before, "restarts: ")
     check_eq(kills, "0", "OOM kills: ")
     check(above <= n // 4, "above the limit at the end of %d of %d moves" % (above, n))

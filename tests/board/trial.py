@@ -182,7 +182,7 @@ class Trials:
                     self.restore()
                 result = dict(self.move(share, by, seconds), load=load, incomplete=0, restarts=0)
         finally:
-            ok, bad = self.end_load(load, wait)
+            ok, bad = self.end_load(load, wait, 1500 if load == "prompt" else 300)
         if result is None:
             return
         restarts = int(self.unit()["NRestarts"]) - restarts
