@@ -162,6 +162,7 @@ class Trials:
         result = json.loads(found.group(0))
         result.update(read_trace(text, result["start_ms"]))
         position = re.search(r"^POSITION (\d+)$", text, re.M)
+        result["stat"] = {k: int(n) for k, n in re.findall(r"^STAT (\S+) (\d+)$", text, re.M)}
         result.update(share=share, by=by, position=position and int(position.group(1)))
         if self.stacks:
             start = result["start_ms"] / 1000
@@ -220,6 +221,7 @@ for t in /proc/$pid/task/*; do echo ${t##*/} $(cat $t/comm); done
 /usr/lib/board/trace.sh start $pid %(stacks)s
 /usr/lib/board/probe trial $c $pid %(seconds)d %(every)d %(how)s || exit 1
 echo TRACE; /usr/lib/board/trace.sh stop; echo; echo POSITION $(%(position)s)
+sed -nE 's/^(anon|file|kernel|kernel_stack|pagetables|percpu|sock|shmem|unevictable|slab_reclaimable|slab_unreclaimable) /STAT &/p' $c/memory.stat
 echo max > $c/memory.high
 case $c in */ebbd.service) systemctl set-property --runtime ebbd.service MemoryHigh=infinity;; esac
 """
