@@ -126,8 +126,8 @@ void store_leave(struct store *s);
 const struct plan *store_adopt(struct store *s, bool *ret_changed);
 /* Thread: guard. Adopts for an inference thread that has left; false if it has not. */
 bool store_adopt_idle(struct store *s);
-/* Thread: any. A step under a plan older than `epoch` ends at its next block of rows with -EAGAIN,
- * the step after it is spared (engine.h). */
+/* Thread: any. A step under a plan older than `epoch` ends at its next block of rows with -EAGAIN
+ * (engine.h). */
 void store_urge(struct store *s, uint64_t epoch);
 /* Thread: guard. While it is on, store_enter() waits: no step begins, and the guard adopts. */
 void store_halt(struct store *s, bool on);

@@ -12,7 +12,8 @@
  * a plan further down the ladder, published in the loop's place (store.h, "The guard"). The
  * inference thread adopts it between two steps, or the guard does while that thread waits. If no
  * step ends for GUARD_PATIENCE_US, the one that runs is broken off, and no other begins until it is
- * below or GUARD_HALT_US have passed: on a slow board a step is longer than all the rest.
+ * below, has nothing left to give, or GUARD_HALT_US have passed: on a slow board a step is longer
+ * than all the rest.
  *
  *   BELOW --above a limit--> ABOVE --below all limits--> BELOW
  *

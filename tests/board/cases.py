@@ -3,7 +3,8 @@
 
 Run by run.sh, which makes what the variables BOARD_ROOT and BOARD_PAYLOAD name. Arguments as those
 of tests/it: parts of names; without any, and without BOARD_LONG=1, it leaves out those that the
-short form has no time for, and says so. With BOARD_KEEP=1 a board that runs is taken as it is, and left running.
+short form has no time for, and says so. With BOARD_KEEP=1 a board that runs is taken as it is, and
+left running.
 
 Times here are bounds against standing still, not measurements: an emulated board on a busy machine
 takes several times longer than one alone. run.sh --long measures.
